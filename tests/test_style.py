@@ -1,0 +1,53 @@
+"""The tools that read the project's files, each with nothing to say."""
+
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).parents[1]
+
+
+def files() -> list[Path]:
+    """The project's own, by their path from the top: all that git knows or would take."""
+    if not shutil.which("git") or not (TOP / ".git").exists():
+        pytest.skip("needs git and a clone: apt-get install git")
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=TOP, check=True, capture_output=True, text=True).stdout
+    return [Path(name) for name in listed.split("\0") if (TOP / name).is_file()]
+
+
+def finds_nothing(command: Sequence[str | Path], advice: str) -> None:
+    if not shutil.which(command[0]):
+        pytest.skip(f"needs {command[0]}: {advice}")
+    run = subprocess.run(command, cwd=TOP, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert run.returncode == 0, run.stdout
+
+
+@pytest.mark.parametrize("command", ["ruff check .", "ruff format --check .", "mypy"])
+def test_python(command: str) -> None:
+    finds_nothing(command.split(), "it is in tests/requirements.txt: start the tests by tests/run")
+
+
+def test_shell() -> None:
+    def is_script(file: Path) -> bool:
+        first = (TOP / file).read_bytes().partition(b"\n")[0]
+        return file.suffix == ".sh" or (first.startswith(b"#!") and first.endswith((b"bash", b"/sh", b" sh")))
+
+    scripts = [file for file in files() if is_script(file)]
+    assert Path("tests/run") in scripts
+    finds_nothing(["shellcheck", "--external-sources", *scripts], "apt-get install shellcheck")
+
+
+def test_dockerfiles() -> None:
+    found = [file for file in files() if file.name == "Dockerfile"]
+    assert Path("Dockerfile") in found
+    finds_nothing(["hadolint", *found], "it is in tests/requirements.txt: start the tests by tests/run")
+
+
+def test_yaml() -> None:
+    found = [file for file in files() if file.suffix in (".yaml", ".yml")]
+    assert found
+    finds_nothing(["yamllint", "--strict", *found], "it is in tests/requirements.txt: start the tests by tests/run")
