@@ -87,6 +87,7 @@ X_ADVICE: dict[int | tuple[int, int], str] = {
     402: "no credits are left: top up in X's developer console; publish_if_url saves calls",
     403: "X forbids it: check the app's permissions, and the account itself",
     404: "X does not know this call: check x_host",
+    408: "X took too long: nothing to do, the next run tries again",
     413: "the picture is too large: ask for a smaller width, height or scale in image_url",
     422: "X could not resize the picture: ask for 1500x500 without scale in image_url",
     429: "too many calls: run less often, or set publish_if_url",
@@ -99,6 +100,7 @@ BROKEN_ADVICE = {  # by the name of the exception inside that of requests
     "NewConnectionError": "nothing is listening at {host}, or no way leads there: check host and port and that it runs",
     "ProxyError": "the proxy is away or refuses {host}: check HTTP_PROXY, HTTPS_PROXY and its rules, or set NO_PROXY",
     "CertificateError": "the certificate of {host} is not trusted: set REQUESTS_CA_BUNDLE to its CA's file",
+    "NameMismatch": "the certificate of {host} is for another name: use the name that it is for, or renew it",
     "SSLError": "no TLS with {host}: a port for plain http, or another version of TLS: check scheme and port",
     "CABundle": "REQUESTS_CA_BUNDLE names no file: mount it, or unset the variable",
 }
@@ -279,10 +281,8 @@ def check_dashboard(image: Address, steps: list[str]) -> None:
 def panel_ids(dashboard: Any) -> set[str]:
     """The ids of all panels of a dashboard, as text. Raises an error of Python's where it does not say them."""
     if "elements" in dashboard:  # schema v2: {"panel-2": {"spec": {"id": 2}}}
-        elements = dashboard["elements"].items()
-        return {
-            str(i) for key, one in elements for i in (key.removeprefix("panel-"), one.get("spec", {}).get("id", key))
-        }
+        elements = [(key.removeprefix("panel-"), one) for key, one in dashboard["elements"].items()]
+        return {str(name) for key, one in elements for name in (key, one.get("spec", {}).get("id", key))}
     panels = [panel for outer in dashboard["panels"] for panel in (outer, *(outer.get("panels") or []))]
     return {str(int(panel["id"])) for panel in panels if panel.get("type") != "row"}
 
@@ -329,8 +329,8 @@ def cause(error: BaseException | None) -> str:
     if "CA certificate bundle" in str(error):
         return "CABundle"
     if name == "SSLError" and "CERTIFICATE_VERIFY_FAILED" in str(reason):
-        return "CertificateError"
-    return {"InvalidURL": "NameResolutionError", "InvalidProxyURL": "ProxyError"}.get(name, name)
+        return "NameMismatch" if "mismatch" in str(reason) else "CertificateError"
+    return {"LocationParseError": "NameResolutionError", "InvalidProxyURL": "ProxyError"}.get(name, name)
 
 
 def refusal(who: str, response: requests.Response, advice: Mapping[int, str]) -> str:

@@ -418,7 +418,7 @@ FETCHING = [
         grafana_tls="tls",
     ),
     Fault("an untrusted certificate", ("certificate", "REQUESTS_CA_BUNDLE|authority|trust"), grafana_tls="untrusted"),
-    Fault("a certificate for another host", ("certificate",), grafana_tls="misnamed"),
+    Fault("a certificate for another host", ("certificate", "another name"), grafana_tls="misnamed"),
     Fault(
         "nothing listening", ("{closed}", "listen|refused|running"), settings={"image_url": "http://{closed}" + RENDER}
     ),
@@ -427,7 +427,7 @@ FETCHING = [
     ),
     Fault(
         "a host that no resolver takes",
-        (),
+        ("no such host",),
         settings={"image_url": "http://" + "a" * 64 + ".test" + RENDER},
     ),
     published("Grafana with https", grafana_tls="tls"),
@@ -608,7 +608,7 @@ DASHBOARDS = [
         "12",
         dashboard=says({"dashboard": {"panels": [{"id": 11, "type": "row", "panels": [{"id": 12}]}]}}),
     ),
-    board("no such element", "panel-3", dashboard=says({"dashboard": {"elements": {"panel-3": {"kind": "Panel"}}}})),
+    board("no such element", "are 3", dashboard=says({"dashboard": {"elements": {"panel-3": {"kind": "Panel"}}}})),
     board(
         "a thousand other panels",
         dashboard=says({"dashboard": {"panels": [{"id": number} for number in range(1000, 2000)]}}),
@@ -864,7 +864,7 @@ UPLOADS = [
     Fault("reset in the request", ("X|{x}",), x=resets_early, posts=0),
     Fault("not TLS", ("X|{x}", "TLS|https|certificate|SSL"), x=answers_in_plain, x_tls=""),
     Fault("an untrusted certificate", ("certificate",), x_tls="untrusted"),
-    Fault("a certificate for another host", ("certificate",), x_tls="misnamed"),
+    Fault("a certificate for another host", ("certificate", "another name"), x_tls="misnamed"),
     Fault("nothing listening", ("{closed}", "listen|refused|running|reach"), settings={"x_host": "{closed}"}),
     Fault("no such host", ("nowhere.invalid", "host|name|DNS"), settings={"x_host": "nowhere.invalid"}),
     published(
