@@ -80,6 +80,17 @@ DAMAGED = {
     "an unknown compression": headed(8, 2, 1, 0, 0),
     "an unknown filter method": headed(8, 2, 0, 1, 0),
     "an unknown interlace": headed(8, 2, 0, 0, 2),
+    "an unknown interlace and pixels without": pictures.assemble(
+        pictures.chunk(b"IHDR", struct.pack(">IIBBBBB", WIDTH, HEIGHT, 8, 2, 0, 0, 2)),
+        pictures.idat(pictures.scanlines(WIDTH, HEIGHT, interlace=1)),
+        IEND,
+    ),
+    "an unknown colour type and pixels of one channel": pictures.assemble(
+        pictures.header(WIDTH, HEIGHT, 7), pictures.idat(pictures.scanlines(WIDTH, HEIGHT, 0)), IEND
+    ),
+    "an unknown depth and pixels of that many bits": pictures.assemble(
+        pictures.header(WIDTH, HEIGHT, 0, 3), pictures.idat(pictures.scanlines(WIDTH, HEIGHT, 0, 3)), IEND
+    ),
     "interlace where the pixels have none": headed(8, 2, 0, 0, 1),
     "a palette's indices without a palette": pictures.assemble(
         pictures.header(WIDTH, HEIGHT, 3), pictures.idat(pictures.scanlines(WIDTH, HEIGHT, 3)), IEND
@@ -209,6 +220,12 @@ def test_one_colour_is_refused_behind_any_filter(colour_type: int, interlace: in
         banner.check_png(body, WIDTH, HEIGHT)
 
 
+def test_one_colour_of_16_bits_is_refused() -> None:
+    body = pictures.png(WIDTH, HEIGHT, 6, 16, pixel=bytes(range(8)))
+    with pytest.raises(banner.Failed, match="colour"):
+        banner.check_png(body, WIDTH, HEIGHT)
+
+
 @pytest.mark.parametrize("filters", FILTERS, ids=str)
 @pytest.mark.parametrize("at", [(0, 0), (23, 0), (0, 9), (23, 9), (11, 5)], ids=str)
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
@@ -224,6 +241,33 @@ def test_one_pixel_of_another_colour_is_enough(mode: str, at: tuple[int, int], f
     body = pictures.assemble(header, pictures.idat(lines), pictures.chunk(b"IEND"))
     assert decoded(body) == image.convert("RGBA").tobytes()
     assert accepted(body)
+
+
+@pytest.mark.parametrize(("colour_type", "depth"), pictures.KINDS)
+@pytest.mark.parametrize("interlace", [0, 1])
+def test_every_colour_type_and_depth_is_accepted(colour_type: int, depth: int, interlace: int) -> None:
+    assert accepted(pictures.png(WIDTH, HEIGHT, colour_type, depth, interlace))
+
+
+@pytest.mark.parametrize("size", [(WIDTH + 2**24, HEIGHT), (WIDTH, HEIGHT + 2**24)])
+def test_every_byte_of_the_size_counts(size: tuple[int, int]) -> None:
+    with pytest.raises(banner.Failed, match=f"^{size[0]}x{size[1]} instead of {WIDTH}x{HEIGHT}"):
+        banner.check_png(pictures.assemble(pictures.header(*size), IDAT, IEND), WIDTH, HEIGHT)
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "advice"),
+    [
+        (1000, 500, "3000 wide"),
+        (3000, 1500, "3000 wide"),
+        (999, 500, "no renderer"),
+        (1000, 499, "no renderer"),
+        (478, 208, "no renderer"),
+    ],
+)
+def test_a_size_that_grafana_never_renders_is_its_notice(width: int, height: int, advice: str) -> None:
+    with pytest.raises(banner.Failed, match=advice):
+        banner.check_png(pictures.assemble(pictures.header(width, height), IDAT, IEND), 1500, 500)
 
 
 def test_a_bomb_is_refused_in_little_memory_and_time() -> None:
