@@ -77,7 +77,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--keep", type=Path, metavar="FOLDER", help="for the pictures; default: a new one among the temporary files"
     )
     settings = parser.parse_args(argv)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGINT):  # a shell's background job would ignore the second
+        signal.signal(number, signal.default_int_handler)
     folder: Path = settings.keep or Path(tempfile.mkdtemp(prefix="banner-rehearsal-"))
     folder.mkdir(parents=True, exist_ok=True)
     try:
