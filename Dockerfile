@@ -1,6 +1,6 @@
 # The job's image: banner.py and what it imports, ready compiled, on the slim image of Python. No pip, no shell script.
 #
-#     docker build -t banner .
+#     docker build -t localhost/banner:1.0.0 .
 
 FROM docker.io/library/python:3.15-slim AS build
 WORKDIR /build
