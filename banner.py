@@ -55,7 +55,8 @@ KEYS = ("consumer_key", "consumer_secret", "access_token", "access_token_secret"
 SETTINGS = (*KEYS, "image_url", "grafana_token", "publish_if_url", "image_path", "deadline_seconds", "x_host")
 HOST = re.compile(r"([\w.-]+|\[[\da-fA-F:.]+\])(:\d{1,5})?")
 
-ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))  # of PNG
+COLOURS = {0: (1, (1, 2, 4, 8, 16)), 2: (3, (8, 16)), 3: (1, (1, 2, 4, 8)), 4: (2, (8, 16)), 6: (4, (8, 16))}  # of PNG
+ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 
 # What an HTTP status means here and what to do; 3, 4 and 5 stand for the rest of their hundred.
 GRAFANA_ADVICE = {
@@ -78,15 +79,13 @@ QUERY_ADVICE = GRAFANA_ADVICE | {
     500: "Prometheus or Grafana has trouble, or grafana_token was deleted: see their logs",
 }
 X_ADVICE: dict[int | tuple[int, int], str] = {
-    3: "X's API redirects nobody: x_host is wrong, or a proxy stands between",
-    4: "X does not take this call: look for news of its API",
+    4: "X does not take this call: check x_host, and look for news of its API",
     5: "X has trouble: nothing to do, the next run tries again",
     400: "X found no picture in the call: a proxy between may have changed it",
     401: "the keys are wrong, of two apps, or older than the app's Read and write permission: make a new access token, "
     "and check the clock",
     402: "no credits are left: top up in X's developer console; publish_if_url saves calls",
     403: "X forbids it: check the app's permissions, and the account itself",
-    404: "X does not know this call: check x_host",
     408: "X took too long: nothing to do, the next run tries again",
     413: "the picture is too large: ask for a smaller width, height or scale in image_url",
     422: "X could not resize the picture: ask for 1500x500 without scale in image_url",
@@ -378,16 +377,8 @@ def check_pixels(header: bytes, palette: bool, packed: bytes) -> None:
     """Raises Failed unless the packed pixels are what an IHDR chunk's 13 bytes promise, and of more than one colour."""
     width, height = int.from_bytes(header[:4]), int.from_bytes(header[4:8])
     depth, colour, compression, filtering, interlace = header[8:]
-    channels = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}.get(colour, 0)
-    depths = {0: (1, 2, 4, 8, 16), 3: (1, 2, 4, 8)}.get(colour, (8, 16))
-    if (
-        not channels
-        or depth not in depths
-        or (colour == 3 and not palette)
-        or compression
-        or filtering
-        or interlace > 1
-    ):
+    channels, depths = COLOURS.get(colour, (0, ()))
+    if depth not in depths or (colour == 3 and not palette) or compression or filtering or interlace > 1:
         raise Failed(DAMAGED)
     bits = depth * channels
     rows: list[tuple[int, bool]] = []  # the bits of each, and whether another stands above it
@@ -482,7 +473,7 @@ def x_refusal(response: requests.Response) -> str:
     if status == 429 and re.fullmatch("[0-9]{1,11}", reset):
         said += f", and opens again in {max(0, int(reset) - int(time.time()))} s"
     known = [X_ADVICE[key] for key in ((status, code), status, status // 100) if key in X_ADVICE]
-    return f"{said}: {known[0] if known else 'that is no answer to an upload'}"
+    return f"{said}: {known[0] if known else 'that is no answer to an upload: check x_host'}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
