@@ -160,8 +160,8 @@ def read_settings(environ: Mapping[str, str], dry_run: bool) -> Settings:
         check(name, not {value[:1], value[-1:]} & {"'", '"'}, "in quotes")
         check(name, value.isprintable() and (name == "image_path" or " " not in value), "with white space inside")
         check(name, value.isascii() or name not in (*KEYS, "grafana_token"), "not ASCII")
-    deadline = positive(given.get("deadline_seconds", "45"))
-    check("deadline_seconds", 0 < deadline <= 86400, "not a number above 0")
+    deadline = number(given.get("deadline_seconds", "45"))
+    check("deadline_seconds", 0 < deadline <= 86400, "not a number above 0 and up to 86400")
     x_host = given.get("x_host", "api.twitter.com")  # tweepy's own default
     at_x = read_address("https://" + x_host)
     check("x_host", at_x is not None and at_x.host == x_host, "not a host or host:port")
@@ -169,9 +169,9 @@ def read_settings(environ: Mapping[str, str], dry_run: bool) -> Settings:
     check("image_url", image is not None or "image_url" not in given, "not an http(s) URL with a host")
     check("publish_if_url", query is not None or "publish_if_url" not in given, "not an http(s) URL with a host")
     asked = parse_qs(urlsplit(image.url).query, keep_blank_values=True) if image else {}
-    size = {name: positive(asked.get(name, [usual])[0]) for name, usual in USUAL_SIZE.items()}
-    for name, number in size.items():
-        check(name, number > 0, "not a positive number in image_url")
+    size = {name: number(asked.get(name, [usual])[0]) for name, usual in USUAL_SIZE.items()}
+    for name, extent in size.items():
+        check(name, 0 < extent < 1e9, "not a positive number in image_url")
     solo = image is not None and "/render/d-solo/" in urlsplit(image.url).path
     check("panelId", not solo or asked.get("panelId", [""])[0] != "", "missing in image_url")
     if wrong or not image:
@@ -186,10 +186,10 @@ def read_settings(environ: Mapping[str, str], dry_run: bool) -> Settings:
     return Settings(keys, image, width, height, query, path, deadline, x_host, dry_run)
 
 
-def positive(text: str) -> float:
-    """The finite number above 0 that the text is, or 0."""
+def number(text: str) -> float:
+    """The number that the text is, or 0."""
     try:
-        return number if 0 < (number := float(text)) < float("inf") else 0
+        return float(text)
     except ValueError:
         return 0
 
@@ -419,7 +419,7 @@ def write(png: bytes, path: Path) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             part.unlink()
-        why = os.strerror(error.errno or 0)
+        why = error.strerror
         raise Failed(f"cannot write image_path ({why}): name a file in a writable folder with room left") from None
 
 

@@ -5,6 +5,7 @@ import json
 import re
 import socket
 import ssl
+import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -32,8 +33,14 @@ from peers import (
     tunnel,
 )
 
+import banner
+
 GOOD = pictures.png(150, 50, idats=3)
+SIZE = "&width=150&height=50"
 LARGE = 6_000_000  # bytes, over the limit of 5 MB
+AS_LARGE = [
+    GOOD[:-12] + pictures.chunk(b"tEXt", bytes(size - len(GOOD) - 12)) + GOOD[-12:] for size in (5_000_000, 5_000_001)
+]
 SHORT = 2.5  # seconds for runs that are to run out of time
 QUERY = "/api/datasources/proxy/uid/P1809F7CD0C75ACF3/api/v1/query"
 PUBLISH_IF = {"publish_if_url": "{grafana}" + QUERY + "?query=x_user_followers_count"}
@@ -63,7 +70,7 @@ class Fault:
     status: int = 1
     sent: bytes | None = None
     posts: int | None = None
-    size: str = "&width=150&height=50"
+    size: str = SIZE
     settings: Mapping[str, str] = field(default_factory=dict)
     render: Handler = good
     dashboard: Handler = known
@@ -138,9 +145,13 @@ GRAFANA = [
     Fault("408", ("408", "time|slow|busy|long"), render=answers(408)),
     Fault("429", ("429", "busy|too many|at once|limit"), render=says({"message": "busy"}, 429)),
     Fault("500", ("500", "renderer"), render=answers(500, b"<html>Rendering failed.", "text/html; charset=UTF-8")),
+    Fault("500 and a way to the login page", ("500", "renderer"), render=redirects(500, "/login")),
     Fault("500 for a deleted token", ("500", "token"), render=says({"message": "invalid API key", "traceID": ""}, 500)),
-    Fault("502", ("502",), render=answers(502, b"", "text/html")),
-    Fault("504", ("504",), render=answers(504)),
+    Fault("299 to the login page", ("299", "no answer"), render=redirects(299, "/login")),
+    Fault("418", ("418", "browser"), render=answers(418)),
+    Fault("499", ("499", "browser"), render=answers(499)),
+    Fault("502", ("502", "down|starting"), render=answers(502, b"", "text/html")),
+    Fault("504", ("504", "down|starting"), render=answers(504)),
     Fault("201 with the picture", ("201",), render=answers(201, GOOD)),
     Fault("204", ("204",), render=answers(204)),
     Fault(
@@ -369,6 +380,8 @@ FETCHING = [
         "a gzip bomb", ("5 ?MB|large|big",), render=answers(200, gzipped(bytes(80_000_000)), content_encoding="gzip")
     ),
     Fault("an unknown encoding", (), render=answers(200, b"\x0b\x02\x80" + GOOD, content_encoding="compress")),
+    published("of 5 MB", sent=AS_LARGE[0], render=answers(200, AS_LARGE[0])),
+    Fault("a byte over 5 MB", ("5 ?MB|large|big",), render=answers(200, AS_LARGE[1])),
     Fault("over 5 MB, and says so", ("5 ?MB|large|big",), render=answers(200, GOOD + bytes(LARGE))),
     Fault("over 5 MB, without a length", ("5 ?MB|large|big",), render=sends(NO_LENGTH + GOOD + bytes(LARGE))),
     Fault(
@@ -531,7 +544,7 @@ CREDENTIALS = [
 
 # --- a proxy
 
-PROXIED = "http://grafana.test" + RENDER + "&width=150&height=50"
+PROXIED = "http://grafana.test" + RENDER + SIZE
 VIA = {"HTTP_PROXY": "http://{other_host}", "image_url": PROXIED}
 
 
@@ -541,7 +554,9 @@ def proxy(claim: str, *advice: str, **row: Any) -> Fault:
 
 PROXIES = [
     proxy("a proxy that refuses", "403", settings=VIA, other=answers(403, b"<html>", "text/html")),
-    proxy("a proxy that wants a password", "407|proxy", settings=VIA, other=answers(407, b"<html>", "text/html")),
+    proxy(
+        "a proxy that wants a password", "407", "HTTP_PROXY", settings=VIA, other=answers(407, b"<html>", "text/html")
+    ),
     proxy("nothing listening at the proxy", "proxy", settings={**VIA, "HTTP_PROXY": "http://{closed}"}),
     proxy("the proxy's password, nothing listening", "proxy", settings={**VIA, "HTTP_PROXY": LOGIN + "{closed}"}),
     proxy(
@@ -611,6 +626,7 @@ DASHBOARDS = [
     board("no such element", "are 3", dashboard=says({"dashboard": {"elements": {"panel-3": {"kind": "Panel"}}}})),
     board(
         "a thousand other panels",
+        "are 1000, .+, 1011: set",
         dashboard=says({"dashboard": {"panels": [{"id": number} for number in range(1000, 2000)]}}),
     ),
     board("no panel at all", dashboard=says({"dashboard": {"panels": []}})),
@@ -629,6 +645,19 @@ DASHBOARDS = [
         settings={"image_url": "{grafana}/render/d/wR0Yf26Gk/twitter-followers?orgId=1&width=150&height=50"},
         dashboard=says({"message": "Dashboard not found"}, 404),
     ),
+    *(
+        published(
+            f"/render/d/ {claim}",
+            settings={"image_url": "{grafana}" + RENDER.replace("/d-solo/", "/d/").replace("panelId=2", panel) + SIZE},
+        )
+        for claim, panel in [("of a whole dashboard", "kiosk"), ("of a panel", "viewPanel=panel-2")]
+    ),
+    board(
+        "/render/d/ of no such panel",
+        "999",
+        settings={"image_url": "{grafana}" + RENDER.replace("/d-solo/", "/d/").replace("panelId=2", "viewPanel=999")},
+    ),
+    published("panelId twice", size="&panelId=9" + SIZE),
     published(
         "the panel is in a row",
         dashboard=says({"dashboard": {"panels": [{"id": 9, "type": "row", "panels": [{"id": 2}]}]}}),
@@ -636,7 +665,7 @@ DASHBOARDS = [
     published("the panel is an element", dashboard=says({"dashboard": {"elements": {"panel-2": {}}}})),
     published(
         "panelId=panel-2",
-        settings={"image_url": "{grafana}" + RENDER.replace("=2", "=panel-2") + "&width=150&height=50"},
+        settings={"image_url": "{grafana}" + RENDER.replace("=2", "=panel-2") + SIZE},
     ),
     published("404 of another text", dashboard=answers(404, b"404 page not found", "text/plain")),
     published("404 of another message", dashboard=says({"message": "Not found"}, 404)),
@@ -687,6 +716,10 @@ PROMETHEUS = [
         query=says({"status": "error", "errorType": "timeout", "error": "took too long"}),
     ),
     doubt("no status", query=says({"data": {"resultType": "vector", "result": [SERIES]}})),
+    *(
+        doubt(f"{status} of {kind}", query=says({"status": status, "data": {"resultType": kind, "result": [SERIES]}}))
+        for status, kind in [("error", "vector"), ("warning", "vector"), ("success", "streams"), ("error", "streams")]
+    ),
     doubt("no data", query=says({"status": "success"})),
     doubt("data: null", query=says({"status": "success", "data": None})),
     doubt("no result", query=says({"status": "success", "data": {"resultType": "vector"}})),
@@ -699,16 +732,19 @@ PROMETHEUS = [
     doubt(
         "400",
         "400",
-        "query|publish_if_url",
+        "syntax",
         query=says({"status": "error", "errorType": "bad_data", "error": "parse error"}, 400),
     ),
     doubt("401", "401", "token|password|credentials", query=says({"message": "invalid API key"}, 401)),
-    doubt("404", "404", query=answers(404, b"404 page not found", "text/plain")),
+    doubt("404", "404", "/api/v1/query", query=answers(404, b"404 page not found", "text/plain")),
     doubt(
         "500 with a series",
         "500",
+        "logs",
         query=says({"status": "success", "data": {"resultType": "vector", "result": [SERIES]}}, 500),
     ),
+    doubt("103", "103", query=sends(b"HTTP/1.1 103 Hints\r\n\r\n")),
+    doubt("418", "418", "browser", query=answers(418)),
     doubt("502 with nothing", "502", "Prometheus|data source", query=answers(502, b"")),
     doubt("a redirect to the login page", "302|redirect|login", query=redirects(302, "/login")),
     doubt("a redirect elsewhere", "302|redirect", query=redirects(302, "{elsewhere}/api/v1/query")),
@@ -762,11 +798,11 @@ UPLOADS = [
     published("200 with an endless body", x=flood(head(), b"x" * 65536)),
     published("200 with a body that drips", x=drip(head(content_length=99), b"x" * 99)),
     published("200 in chunks", x=sends(CHUNKED + chunked(b"{}") + b"0\r\n\r\n")),
-    upload("204", "204", x=answers(204)),
+    upload("204", "204", "no answer", x=answers(204)),
     upload("302 elsewhere is not followed", "302|redirect", x=redirects(302, "{elsewhere}/login")),
     upload("307 elsewhere is not followed", "307|redirect", x=redirects(307, "{elsewhere}/1.1/upload")),
     upload("307 to itself is asked once", "307|redirect", x=redirects(307, "/1.1/account/update_profile_banner.json")),
-    upload("400, code 38", "400", x=says(error(38, "banner parameter is missing."), 400)),
+    upload("400, code 38", "400", "no picture", x=says(error(38, "banner parameter is missing."), 400)),
     upload(
         "401, code 32",
         "401",
@@ -780,20 +816,39 @@ UPLOADS = [
     upload("403, code 453", "403|453", "access level|plan|tier|level", status=2, x=says(error(453), 403)),
     upload("403, code 261", "403|261", "write", status=2, x=says(error(261, "Application cannot perform."), 403)),
     upload("403, code 64", "403|64", "suspended", status=2, x=says(error(64, "Account"), 403)),
-    upload("403, an unknown code", "403", status=2, x=says(error(999), 403)),
-    upload("403, no body", "403", status=2, x=answers(403)),
-    upload("404", "404", x=says(error(34), 404)),
+    upload("403, an unknown code", r"403 \(code 999\): X forbids", status=2, x=says(error(999), 403)),
+    upload(
+        "403, two unknown codes",
+        r"\(code 998\)",
+        status=2,
+        x=says({"errors": [{"code": 998}, {"code": 999}]}, 403),
+    ),
+    upload("403, no body", "answered 403: ", status=2, x=answers(403)),
+    upload(
+        "403, code 453, gzipped",
+        "access level",
+        status=2,
+        x=answers(403, gzipped(json.dumps(error(453)).encode()), "application/json", content_encoding="gzip"),
+    ),
+    *(
+        upload(f"{status} and a rate limit's header", f"answered {status}: ", status=code, x=answers(status, **RESETS))
+        for status, code in [(403, 2), (503, 1)]
+    ),
+    upload("404", "404", "x_host", x=says(error(34), 404)),
+    upload("408", "408", "too long", x=answers(408)),
     upload("413", "413", "large|big|5 ?MB|size", x=answers(413)),
+    *(upload(f"{status}", f"{status}", "news", x=answers(status)) for status in (418, 499)),
     upload("422", "422", "resize|size|large", x=answers(422)),
-    upload("429 says when it opens again", "429", "07:23|2100|in \\d+ ?(s|min)", x=answers(429, **RESETS)),
-    upload("429, no header", "429", x=says(error(88), 429)),
+    upload("429 says when it opens again", "429", "in 2[0-9]{9} s", x=answers(429, **RESETS)),
+    upload("429, no header", "429", "less often", x=says(error(88), 429)),
     upload("429, UsageCapExceeded", "429", x=says({"title": "UsageCapExceeded", "detail": "Usage cap exceeded"}, 429)),
     upload("429, a garbled header", "429", x=answers(429, x_rate_limit_reset="soon")),
     upload("429, a header of 30 digits", "429", x=answers(429, x_rate_limit_reset="9" * 30)),
     upload("429, a header of 9000 digits", "429", x=answers(429, x_rate_limit_reset="9" * 9000)),
+    upload("429, open since 2001", "429", "opens again in 0 s", x=answers(429, x_rate_limit_reset=1_000_000_000)),
     upload("429, a header below zero", "429", x=answers(429, x_rate_limit_reset="-62135596801")),
-    upload("500", "500", x=answers(500)),
-    upload("502, a page", "502", x=answers(502, b"<html>", "text/html")),
+    upload("500", "500", "trouble", x=answers(500)),
+    upload("502, a page", "502", "trouble", x=answers(502, b"<html>", "text/html")),
     upload("503 is not tried again", "503", x=in_turn(says(error(130), 503), taken)),
     upload("a garbled rate limit with 401", "401", status=2, x=answers(401, x_rate_limit_reset="soon")),
     *(
@@ -956,7 +1011,9 @@ def test_never_a_wrong_picture_and_always_one_line(
     for pattern in fault.advice:
         assert re.search(placed(pattern), done.output, re.IGNORECASE), f"{pattern} is not in: {done.output}"
     if done.status == 0 and fault.sent is not None:
-        assert hashlib.sha256(fault.sent).hexdigest()[:7] in done.stdout
+        assert f"sha256 {hashlib.sha256(fault.sent).hexdigest()[:12]}, " in done.stdout
+        for seconds in re.findall(r"in ([\d.]+) s\b", done.stdout):
+            assert float(seconds) <= done.seconds
         assert str(len(fault.sent)) in done.stdout.replace(",", "").replace("_", "")
     written = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
     if fault.sent is None:
@@ -977,11 +1034,28 @@ def test_an_x_that_comes_up_meanwhile_gets_the_picture_once(tmp_path: Path, ca_f
 
         opened: list[Peer] = []
         grafana = stack.enter_context(Peer(paths({"/render/": render})))
-        image_url = grafana.url + RENDER + "&width=150&height=50"
+        image_url = grafana.url + RENDER + SIZE
         settings = {"image_url": image_url, "x_host": f"127.0.0.1:{port}", "REQUESTS_CA_BUNDLE": ca_file}
         done = run(tmp_path, KEYS | settings)
     assert done.status == 0, done
     assert [request.banner for request in opened[0].requests] == [GOOD]
+
+
+def test_no_second_try_begins_that_the_deadline_would_cut() -> None:
+    with ExitStack() as stack:
+        given = {**KEYS, "image_url": "http://grafana" + RENDER, "x_host": closed_port(stack)}
+        began = time.monotonic()
+        with pytest.raises(banner.Failed, match="nothing is listening"):
+            banner.publish(GOOD, banner.read_settings(given, dry_run=False), [], began + 0.9)
+        assert time.monotonic() - began < banner.RETRY_SECONDS
+
+
+def test_the_certificate_of_a_proxy_is_the_proxys_fault(tmp_path: Path, untrusted: ssl.SSLContext) -> None:
+    with Peer(good, untrusted) as proxy:
+        settings = {"image_url": "https://grafana.test" + RENDER, "HTTPS_PROXY": f"https://{proxy.host}"}
+        done = run(tmp_path, settings, "--dry-run")
+    assert done.status == 1
+    assert "the proxy is away or refuses grafana.test" in done.stderr
 
 
 def test_the_table_is_long() -> None:

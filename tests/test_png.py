@@ -1,6 +1,7 @@
 """The check of the picture itself, held against Pillow: whole, of the right size, of more than one colour."""
 
 import io
+import itertools
 import random
 import struct
 import time
@@ -247,6 +248,16 @@ def test_one_pixel_of_another_colour_is_enough(mode: str, at: tuple[int, int], f
 @pytest.mark.parametrize("interlace", [0, 1])
 def test_every_colour_type_and_depth_is_accepted(colour_type: int, depth: int, interlace: int) -> None:
     assert accepted(pictures.png(WIDTH, HEIGHT, colour_type, depth, interlace))
+
+
+def test_an_interlaced_picture_is_accepted_in_each_small_size() -> None:
+    for width, height in itertools.product(range(1, 10), repeat=2):
+        if width * height > 1:
+            banner.check_png(pictures.png(width, height, interlace=1), width, height)
+
+
+def test_a_last_byte_with_a_single_pixel_is_accepted() -> None:
+    banner.check_png(pictures.png(17, 9, colour_type=0, depth=1), 17, 9)
 
 
 @pytest.mark.parametrize("size", [(WIDTH + 2**24, HEIGHT), (WIDTH, HEIGHT + 2**24)])

@@ -2,6 +2,7 @@
 
 import ast
 import base64
+import contextlib
 import os
 import re
 import ssl
@@ -78,6 +79,20 @@ def test_deadline_seconds_is_any_number_above_zero(seconds: str, world: World, t
     assert published(world, run(tmp_path, {**world.settings, "deadline_seconds": seconds}))
 
 
+@pytest.mark.parametrize(("seconds", "right"), [("0.001", True), ("86400", True), ("86401", False)])
+def test_deadline_seconds_is_at_most_a_day(seconds: str, right: bool) -> None:
+    given = {"image_url": "http://grafana:3000" + RENDER, "deadline_seconds": seconds}
+    with contextlib.nullcontext() if right else pytest.raises(banner.MustAct, match="deadline_seconds"):
+        assert banner.read_settings(given, dry_run=True).deadline == float(seconds)
+
+
+def test_nothing_is_sent_when_the_deadline_is_over_at_the_start(world: World, tmp_path: Path) -> None:
+    done = run(tmp_path, {**world.settings, "deadline_seconds": "0.01"})
+    assert (done.status, done.stdout) == (1, "")
+    assert "out of time after 0.01 s" in done.stderr
+    assert world.x.connections == 0
+
+
 def test_the_defaults_are_those_of_the_help() -> None:
     settings = banner.read_settings({**KEYS, "image_url": "http://grafana:3000" + RENDER}, dry_run=False)
     assert (settings.width, settings.height, settings.deadline) == (1500, 500, 45)
@@ -99,6 +114,10 @@ WRONG = [
     *((name, " \n", "blank|empty") for name in NAMES),
     *((name, f'"{value}"', "quote") for name, value in [*KEYS.items(), ("grafana_token", TOKEN), ("x_host", "x.test")]),
     ("consumer_key", "'test-consumer-key'", "quote"),
+    ("consumer_key", "'test-consumer-key", "quote"),
+    ("consumer_key", 'test-consumer-key"', "quote"),
+    *((name, "test one", "line|white space") for name in [*KEYS, "grafana_token"]),
+    ("publish_if_url", "http://grafana:3000/api/v1/query?query=up or down", "line|white space"),
     ("image_url", '"http://grafana:3000' + RENDER + '"', "quote"),
     ("image_path", '"/tmp/banner.png"', "quote"),
     ("deadline_seconds", '"45"', "quote|number"),
@@ -132,7 +151,7 @@ WRONG = [
     *(
         (name, f"http://grafana:3000{RENDER}&{name}={value}", "number|positive")
         for name in ("width", "height", "scale")
-        for value in ("0", "-1", "wide", "nan", "inf", "")
+        for value in ("0", "-1", "wide", "nan", "inf", "1e300", "")
     ),
     ("panelId", "http://grafana:3000/render/d-solo/uid/slug?orgId=1", "missing|panelId"),
     ("panelId", "http://grafana:3000/render/d-solo/uid/slug?panelId=", "missing|panelId"),
@@ -279,6 +298,22 @@ def test_the_token_goes_to_the_same_origin(world: World, tmp_path: Path) -> None
     assert len(world.grafana.requests) == 3
 
 
+@pytest.mark.parametrize(
+    ("base", "other", "same"),
+    [
+        ("http://grafana", "http://grafana:80", True),
+        ("https://grafana", "https://GRAFANA:443", True),
+        ("http://grafana", "https://grafana", False),
+        ("http://grafana", "http://grafana:443", False),
+    ],
+)
+def test_an_origin_is_scheme_host_and_port(base: str, other: str, same: bool) -> None:
+    given = {"image_url": base + RENDER, "publish_if_url": other + "/api/v1/query?query=up", "grafana_token": TOKEN}
+    query = banner.read_settings(given, dry_run=True).query
+    assert query
+    assert query.authorization == (f"Bearer {TOKEN}" if same else None)
+
+
 @pytest.mark.parametrize("other", ["port", "scheme", "host", "userinfo"])
 def test_the_token_goes_to_no_other_origin(other: str, world: World, tls: ssl.SSLContext, tmp_path: Path) -> None:
     with Peer(SERIES, tls if other == "scheme" else None) as prometheus:
@@ -299,6 +334,19 @@ def test_the_same_host_and_port_by_another_name_is_another_origin(world: World, 
     assert [request.headers.get("authorization") for request in world.grafana.requests if "query" in request.path] == [
         None
     ]
+
+
+@pytest.mark.parametrize(
+    ("organisation", "header"),
+    [("orgId=3&orgId=main", "3"), ("orgId=main", None), ("orgId=", None), ("theme=dark", None)],
+)
+def test_the_dashboard_is_asked_of_the_organisation(
+    organisation: str, header: str | None, world: World, tmp_path: Path
+) -> None:
+    image_url = world.settings["image_url"].replace("orgId=1", organisation)
+    assert published(world, run(tmp_path, {**world.settings, "image_url": image_url}))
+    [asked] = [request for request in world.grafana.requests if "/api/dashboards/" in request.path]
+    assert asked.headers.get("x-grafana-org-id") == header
 
 
 @pytest.mark.parametrize("token", [None, TOKEN])

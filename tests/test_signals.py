@@ -48,8 +48,9 @@ def held_in_body(connection: Connection) -> None:
 
 @dataclass(frozen=True)
 class Stage:
-    """Where the run hangs: a handler of Grafana or of X that holds it there."""
+    """Where the run hangs: what it says of that step, and a handler of Grafana or of X that holds it there."""
 
+    says: str
     grafana: Handler
     x: Handler = held
     x_tls: bool = True
@@ -58,12 +59,12 @@ class Stage:
 
 RENDERED = paths({"/render/": answers(200, GOOD)})
 STAGES = {
-    "publish_if_url": Stage(held, query=True),
-    "the dashboard": Stage(paths({"/api/": held, "/render/": held})),
-    "the render": Stage(paths({"/render/": held})),
-    "the render's body": Stage(paths({"/render/": held_in_body})),
-    "X's TLS": Stage(RENDERED, Connection.hold, x_tls=False),
-    "X's answer": Stage(RENDERED, held),
+    "publish_if_url": Stage("asking publish_if_url", held, query=True),
+    "the dashboard": Stage("asking Grafana for the dashboard", paths({"/api/": held, "/render/": held})),
+    "the render": Stage("waiting for Grafana's render", paths({"/render/": held})),
+    "the render's body": Stage("waiting for Grafana's render", paths({"/render/": held_in_body})),
+    "X's TLS": Stage("sending the picture", RENDERED, Connection.hold, x_tls=False),
+    "X's answer": Stage("sending the picture", RENDERED, held),
 }
 
 
@@ -109,7 +110,9 @@ def test_a_signal_ends_the_run_at_any_stage(
             settings["publish_if_url"] = grafana.url + "/api/v1/query?query=up"
         process = start(tmp_path, settings)
         assert (x if stage.grafana is RENDERED else grafana).holding.wait(20)
-        stopped_in_one_line(stop(process, number), number)
+        done = stop(process, number)
+    stopped_in_one_line(done, number)
+    assert f"while {stage.says}" in done.stderr
 
 
 @SIGNALS
