@@ -657,7 +657,7 @@ DASHBOARDS = [
         "999",
         settings={"image_url": "{grafana}" + RENDER.replace("/d-solo/", "/d/").replace("panelId=2", "viewPanel=999")},
     ),
-    published("panelId twice", size="&panelId=9" + SIZE),
+    published("panelId and width twice", size="&panelId=9" + SIZE + "&width=151"),
     published(
         "the panel is in a row",
         dashboard=says({"dashboard": {"panels": [{"id": 9, "type": "row", "panels": [{"id": 2}]}]}}),
@@ -740,7 +740,7 @@ PROMETHEUS = [
     doubt(
         "500 with a series",
         "500",
-        "logs",
+        "Prometheus or Grafana",
         query=says({"status": "success", "data": {"resultType": "vector", "result": [SERIES]}}, 500),
     ),
     doubt("103", "103", query=sends(b"HTTP/1.1 103 Hints\r\n\r\n")),

@@ -130,7 +130,7 @@ WRONG = [
     ),
     *(
         ("x_host", value, "host")
-        for value in ["https://api.x.com", "api.x.com/1.1", "user@api.x.com", "api.x.com:port", "a b"]
+        for value in ["https://api.x.com", "api.x.com/1.1", "user@api.x.com", "a@x.com", "api.x.com:port", "a b"]
     ),
     *(
         ("image_url", value, "URL|http")
@@ -155,6 +155,7 @@ WRONG = [
     ),
     ("panelId", "http://grafana:3000/render/d-solo/uid/slug?orgId=1", "missing|panelId"),
     ("panelId", "http://grafana:3000/render/d-solo/uid/slug?panelId=", "missing|panelId"),
+    ("panelId", "http://grafana:3000/render/d-solo/uid/slug?panelId=&panelId=2", "missing|panelId"),
     ("panelId", "http://grafana:3000/grafana/render/d-solo/uid?orgId=1", "missing|panelId"),
 ]
 
