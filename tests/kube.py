@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Start:
-    """How the stack came to be: objects applied, seconds of both applies, and of the second one's start to a banner."""
+    """How the stack came to be: objects and seconds of both applies, and seconds from the second one to a banner."""
 
     objects: int
     setup: float
@@ -144,22 +144,18 @@ def suspend(still: bool) -> None:
         monitoring("wait", "jobs", "--all", "--for", "jsonpath={.status.conditions[0].type}", "--timeout", "90s")
 
 
-def scheduled(count: int) -> list[Run]:
-    """The next runs on schedule, this many; returns when the last has ended."""
+def scheduled() -> Run:
+    """The next run on schedule; returns when it has ended."""
     seen = {pod["metadata"]["name"] for pod in objects("pods", "--selector", JOB)}
-    runs: list[Run] = []
     line = "{.metadata.name} {.status.containerStatuses[0].state.terminated.finishedAt}{'\\n'}"
     command = ["kubectl", "--namespace", "monitoring", "get", "pods", "--selector", JOB, "--watch-only"]
-    command += ["--output", f"jsonpath={line}", "--request-timeout", f"{60 * count + 90}s"]
+    command += ["--output", f"jsonpath={line}", "--request-timeout", "150s"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as watch:
         assert watch.stdout
-        while len(runs) < count and (event := watch.stdout.readline()):
-            name, *end = event.split()
-            if end and name not in seen:
-                seen.add(name)
-                runs.append(look(objects("pod", name)[0]))
+        ended = (event.split()[0] for event in watch.stdout if len(event.split()) == 2)
+        name = next(name for name in ended if name not in seen)
         watch.terminate()
-    return runs
+    return look(objects("pod", name)[0])
 
 
 def follow_to_banner() -> float:
@@ -198,6 +194,8 @@ def started() -> Start:
         _emptied(Path(folder))
     elif "KUBECONFIG" not in os.environ:
         pytest.skip("needs a Kubernetes: set KUBECONFIG to an empty one (kind, k3d) that has tests/cluster/images")
+    elif "monitoring" in kubectl("get", "namespaces,customresourcedefinitions", "--output", "name"):
+        pytest.fail("the cluster of KUBECONFIG has a kube-prometheus, which the tests take away: use an empty one")
     kubectl("apply", "--server-side", "--filename", str(TOP / "tests/cluster/storage"))
 
     began = time.monotonic()
@@ -206,7 +204,7 @@ def started() -> Start:
     applied += kubectl("apply", "--server-side", "--kustomize", str(TOP / "k8s/rehearsal"))
     after = time.monotonic()
     until("a banner on the profile", 300 - (after - between), lambda: _published() > 0)
-    return Start(len(set(applied.splitlines())), between - began, after - between, time.monotonic() - between)
+    return Start(len(applied.splitlines()), between - began, after - between, time.monotonic() - between)
 
 
 def _published() -> int:
