@@ -18,7 +18,7 @@ import pytest
 
 TOP: Final = Path(__file__).parents[1]
 OURS: Final = "app.kubernetes.io/part-of=banner"
-JOB: Final = "app.kubernetes.io/name=banner"
+JOB: Final = "app.kubernetes.io/name=banner,batch.kubernetes.io/job-name"
 
 T = TypeVar("T")
 
