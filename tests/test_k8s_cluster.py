@@ -267,7 +267,17 @@ def scale(deployment: str, replicas: int) -> None:
         monitoring("wait", "pods", "--for", "delete", "--selector", f"app.kubernetes.io/name={deployment}")
 
 
+FIRST_SAMPLES: list[str] = []
+
+
+def first_sample() -> str:
+    """The Unix time of the follower series' first sample, in seconds."""
+    query = "min_over_time(timestamp(x_user_followers_count)[1h:5s])"
+    return str(kube.prometheus("query", query=query)["result"][0]["value"][1])
+
+
 def prometheus_away() -> None:
+    FIRST_SAMPLES.append(first_sample())
     monitoring("patch", "prometheus", "k8s", "--type", "merge", "--patch", '{"spec": {"replicas": 0}}')
     monitoring("wait", "pod/prometheus-k8s-0", "--for", "delete", "--timeout", "90s")
 
@@ -277,6 +287,7 @@ def prometheus_back() -> None:
     monitoring("wait", "pod/prometheus-k8s-0", "--for", "create", "--timeout", "60s")
     monitoring("wait", "pod/prometheus-k8s-0", "--for", "condition=Ready", "--timeout", "90s")
     series_back()
+    assert first_sample() == FIRST_SAMPLES.pop()  # its volume outlasted the pod
 
 
 def series_gone() -> None:
