@@ -11,7 +11,7 @@ import kube
 
 LIMITS = ("50m", "100m", "250m", "500m", "none")
 FOLLOWS = 10
-RUNS = 3  # at each limit
+RUNS = 8  # at each limit
 MEASURED = """
 import json, resource, subprocess, sys, time
 began = time.perf_counter()

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from peers import Connection, Handler, Peer, answers, paths
 from pictures import plain
-from test_renders import FOLDER, PUBLISHED, QUERY, grafana, rows
+from test_renders import FOLDER, NEEDS_RENDERS, PUBLISHED, QUERY, grafana, rows
 from world.x import X
 
 TOP = Path(__file__).parents[1]
@@ -110,7 +110,7 @@ def test_any_user_read_only_and_in_64_mb_publishes_a_good_picture_byte_for_byte_
 
 
 @pytest.mark.usefixtures("image")
-@pytest.mark.skipif(not rows(), reason="set BANNER_RENDERS to the folder of renders.json to test real Grafana answers")
+@NEEDS_RENDERS
 @pytest.mark.parametrize("row", rows(), ids=lambda row: row["file"])
 def test_any_user_read_only_and_in_64_mb_meets_the_verdict_on_a_real_answer(
     engine: str, x: X, row: dict[str, Any]

@@ -22,6 +22,11 @@ def rows() -> list[dict[str, Any]]:
     return json.loads(file.read_text()) if file.exists() else []
 
 
+NEEDS_RENDERS = pytest.mark.skipif(
+    not rows(), reason="set BANNER_RENDERS to the folder of renders.json to test real Grafana answers"
+)
+
+
 def grafana(row: dict[str, Any]) -> Handler:
     """The Grafana that gave this answer: its render, what its API knew of dashboards, and what its Prometheus said."""
 
@@ -44,7 +49,7 @@ def grafana(row: dict[str, Any]) -> Handler:
     )
 
 
-@pytest.mark.skipif(not rows(), reason="set BANNER_RENDERS to the folder of renders.json to test real Grafana answers")
+@NEEDS_RENDERS
 @pytest.mark.parametrize("row", rows(), ids=lambda row: row["file"])
 def test_an_answer_of_a_real_grafana_meets_its_verdict(
     row: dict[str, Any], tmp_path: Path, tls: ssl.SSLContext, ca_file: str
@@ -78,13 +83,13 @@ def test_an_answer_of_a_real_grafana_meets_its_verdict(
         assert asked == [QUERY]
 
 
-@pytest.mark.skipif(not rows(), reason="set BANNER_RENDERS to the folder of renders.json to test real Grafana answers")
+@NEEDS_RENDERS
 def test_every_verdict_is_known() -> None:
     known = {*PUBLISHED, "refuse", "refuse-by-dashboard", "refuse-by-query", "refuse-by-settings"}
     assert {row["verdict"] for row in rows()} == known
 
 
-@pytest.mark.skipif(not rows(), reason="set BANNER_RENDERS to the folder of renders.json to test real Grafana answers")
+@NEEDS_RENDERS
 @pytest.mark.parametrize(
     ("answer", "status", "says"),
     [("api-bad-token.json", 401, "401"), ("api-dashboard-missing.json", 404, "dashboard")],
