@@ -1,4 +1,4 @@
-"""PNG files made byte by byte: every colour type, depth, filter and interlace, whole or damaged on purpose."""
+"""PNG files made byte by byte: every colour type, depth and filter, whole or damaged on purpose."""
 
 import random
 import struct
@@ -9,7 +9,6 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # samples a pixel, by colour type
 DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 KINDS = [(colour_type, depth) for colour_type, depths in DEPTHS.items() for depth in depths]
-ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 
 
 def chunk(kind: bytes, data: bytes = b"") -> bytes:
@@ -17,9 +16,9 @@ def chunk(kind: bytes, data: bytes = b"") -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def header(width: int, height: int, colour_type: int = 2, depth: int = 8, interlace: int = 0) -> bytes:
+def header(width: int, height: int, colour_type: int = 2, depth: int = 8) -> bytes:
     """The IHDR chunk."""
-    return chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour_type, 0, 0, interlace))
+    return chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour_type, 0, 0, 0))
 
 
 def idat(lines: bytes) -> bytes:
@@ -30,14 +29,6 @@ def idat(lines: bytes) -> bytes:
 def palette(depth: int) -> bytes:
     """A PLTE chunk with a colour for every index that `depth` bits can hold, no two alike."""
     return chunk(b"PLTE", b"".join(bytes((index, 255 - index, index // 2)) for index in range(2**depth)))
-
-
-def sizes(width: int, height: int, interlace: int = 0) -> list[tuple[int, int]]:
-    """Width and height in pixels of each pass that has any."""
-    if not interlace:
-        return [(width, height)]
-    passes = [(-(-(width - x) // across), -(-(height - y) // down)) for x, y, across, down in ADAM7]
-    return [(wide, high) for wide, high in passes if wide > 0 and high > 0]
 
 
 def filtered(kind: int, line: bytes, above: bytes, step: int) -> bytes:
@@ -64,7 +55,6 @@ def scanlines(
     height: int,
     colour_type: int = 2,
     depth: int = 8,
-    interlace: int = 0,
     filters: Sequence[int] = (0,),
     pixel: bytes | None = None,
     seed: int = 1,
@@ -73,13 +63,12 @@ def scanlines(
     step = max(1, CHANNELS[colour_type] * depth // 8)
     random_bytes = noise(seed)
     out = bytearray()
-    for wide, high in sizes(width, height, interlace):
-        length = (wide * CHANNELS[colour_type] * depth + 7) // 8
-        above = bytes(length)
-        for row in range(high):
-            line = (pixel * wide)[:length] if pixel else bytes(next(random_bytes) for _ in range(length))
-            out += filtered(filters[row % len(filters)], line, above, step)
-            above = line
+    length = (width * CHANNELS[colour_type] * depth + 7) // 8
+    above = bytes(length)
+    for row in range(height):
+        line = (pixel * width)[:length] if pixel else bytes(next(random_bytes) for _ in range(length))
+        out += filtered(filters[row % len(filters)], line, above, step)
+        above = line
     return bytes(out)
 
 
@@ -93,17 +82,16 @@ def png(
     height: int = 50,
     colour_type: int = 2,
     depth: int = 8,
-    interlace: int = 0,
     filters: Sequence[int] = (0,),
     pixel: bytes | None = None,
     idats: int = 1,
     seed: int = 1,
 ) -> bytes:
     """A whole, right PNG, its pixel data spread over `idats` chunks."""
-    packed = zlib.compress(scanlines(width, height, colour_type, depth, interlace, filters, pixel, seed), 1)
+    packed = zlib.compress(scanlines(width, height, colour_type, depth, filters, pixel, seed), 1)
     size = -(-len(packed) // idats)
     return assemble(
-        header(width, height, colour_type, depth, interlace),
+        header(width, height, colour_type, depth),
         *([palette(depth)] if colour_type == 3 else []),
         *(chunk(b"IDAT", packed[start : start + size]) for start in range(0, len(packed), size)),
         chunk(b"IEND"),

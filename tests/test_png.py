@@ -1,7 +1,6 @@
 """The check of the picture itself, held against Pillow: whole, of the right size, of more than one colour."""
 
 import io
-import itertools
 import random
 import struct
 import time
@@ -80,19 +79,13 @@ DAMAGED = {
     "a depth that its colour type does not have": headed(4, 2, 0, 0, 0),
     "an unknown compression": headed(8, 2, 1, 0, 0),
     "an unknown filter method": headed(8, 2, 0, 1, 0),
-    "an unknown interlace": headed(8, 2, 0, 0, 2),
-    "an unknown interlace and pixels without": pictures.assemble(
-        pictures.chunk(b"IHDR", struct.pack(">IIBBBBB", WIDTH, HEIGHT, 8, 2, 0, 0, 2)),
-        pictures.idat(pictures.scanlines(WIDTH, HEIGHT, interlace=1)),
-        IEND,
-    ),
+    "interlaced, as no renderer sends it": headed(8, 2, 0, 0, 1),
     "an unknown colour type and pixels of one channel": pictures.assemble(
         pictures.header(WIDTH, HEIGHT, 7), pictures.idat(pictures.scanlines(WIDTH, HEIGHT, 0)), IEND
     ),
     "an unknown depth and pixels of that many bits": pictures.assemble(
         pictures.header(WIDTH, HEIGHT, 0, 3), pictures.idat(pictures.scanlines(WIDTH, HEIGHT, 0, 3)), IEND
     ),
-    "interlace where the pixels have none": headed(8, 2, 0, 0, 1),
     "a palette's indices without a palette": pictures.assemble(
         pictures.header(WIDTH, HEIGHT, 3), pictures.idat(pictures.scanlines(WIDTH, HEIGHT, 3)), IEND
     ),
@@ -181,7 +174,6 @@ def test_no_garbage_is_accepted_or_a_crash(body: bytes) -> None:
 @settings(max_examples=50)
 @given(
     kind=st.sampled_from(pictures.KINDS),
-    interlace=st.integers(0, 1),
     filters=st.lists(st.integers(0, 4), min_size=1, max_size=5),
     width=st.integers(1, 40),
     height=st.integers(1, 20),
@@ -189,9 +181,9 @@ def test_no_garbage_is_accepted_or_a_crash(body: bytes) -> None:
     seed=st.integers(0, 9999),
 )
 def test_every_colour_type_and_depth_with_every_filter_is_accepted_in_its_size_alone(
-    kind: tuple[int, int], interlace: int, filters: list[int], width: int, height: int, idats: int, seed: int
+    kind: tuple[int, int], filters: list[int], width: int, height: int, idats: int, seed: int
 ) -> None:
-    body = pictures.png(width, height, *kind, interlace, filters=filters, idats=idats, seed=seed)
+    body = pictures.png(width, height, *kind, filters=filters, idats=idats, seed=seed)
     if kind[1] == 8:  # Pillow drops the lower half of 16 bits; stripes of pixels that share a byte count as one colour
         assert accepted(body, width, height) == (colours(body) > 1)
     elif width >= 16 and height >= 4:
@@ -212,10 +204,9 @@ def test_what_pillow_writes_is_accepted(mode: str, options: dict[str, bool]) -> 
 
 
 @pytest.mark.parametrize("filters", FILTERS, ids=str)
-@pytest.mark.parametrize("interlace", [0, 1])
 @pytest.mark.parametrize("colour_type", PIXELS)
-def test_one_colour_is_refused_behind_any_filter(colour_type: int, interlace: int, filters: tuple[int, ...]) -> None:
-    body = pictures.png(WIDTH, HEIGHT, colour_type, 8, interlace, filters, PIXELS[colour_type])
+def test_one_colour_is_refused_behind_any_filter(colour_type: int, filters: tuple[int, ...]) -> None:
+    body = pictures.png(WIDTH, HEIGHT, colour_type, 8, filters, PIXELS[colour_type])
     assert colours(body) == 1
     with pytest.raises(banner.Failed, match="colour"):
         banner.check_png(body, WIDTH, HEIGHT)
@@ -245,15 +236,8 @@ def test_one_pixel_of_another_colour_is_enough(mode: str, at: tuple[int, int], f
 
 
 @pytest.mark.parametrize(("colour_type", "depth"), pictures.KINDS)
-@pytest.mark.parametrize("interlace", [0, 1])
-def test_every_colour_type_and_depth_is_accepted(colour_type: int, depth: int, interlace: int) -> None:
-    assert accepted(pictures.png(WIDTH, HEIGHT, colour_type, depth, interlace))
-
-
-def test_an_interlaced_picture_is_accepted_in_each_small_size() -> None:
-    for width, height in itertools.product(range(1, 10), repeat=2):
-        if width * height > 1:
-            banner.check_png(pictures.png(width, height, interlace=1), width, height)
+def test_every_colour_type_and_depth_is_accepted(colour_type: int, depth: int) -> None:
+    assert accepted(pictures.png(WIDTH, HEIGHT, colour_type, depth))
 
 
 def test_a_last_byte_with_a_single_pixel_is_accepted() -> None:

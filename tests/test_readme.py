@@ -44,7 +44,7 @@ def test_what_the_readme_says_of_settings_and_exit_codes_is_what_help_says() -> 
 def test_every_message_that_the_readme_explains_is_one_of_the_scripts() -> None:
     script = (TOP / "banner.py").read_text()
     said = [
-        *("missing", "blank", "in quotes", "login page", "rendering failed", "no such dashboard", "no such panel"),
+        *("missing", "blank", "in quotes", "login page", "data source is away", "no such dashboard", "no such panel"),
         *("a PDF came as image/png", "the picture is blank", "no such host", "nothing is listening", "out of time"),
         *("instead of", "opens again in"),
     ]

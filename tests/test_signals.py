@@ -59,8 +59,8 @@ class Stage:
 
 RENDERED = paths({"/render/": answers(200, GOOD)})
 STAGES = {
-    "publish_if_url": Stage("asking publish_if_url", held, query=True),
-    "the dashboard": Stage("asking Grafana for the dashboard", paths({"/api/": held, "/render/": held})),
+    "publish_if_url": Stage("waiting for publish_if_url", held, query=True),
+    "the dashboard": Stage("waiting for Grafana's dashboard API", paths({"/api/": held, "/render/": held})),
     "the render": Stage("waiting for Grafana's render", paths({"/render/": held})),
     "the render's body": Stage("waiting for Grafana's render", paths({"/render/": held_in_body})),
     "X's TLS": Stage("sending the picture", RENDERED, Connection.hold, x_tls=False),
