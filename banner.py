@@ -130,23 +130,22 @@ def read_settings(environ: Mapping[str, str], dry_run: bool) -> Settings:
         check(name, value, "blank")
         check(name, not {value[:1], value[-1:]} & {"'", '"'}, "in quotes")
         plain = value.isprintable() if name == "image_path" else re.fullmatch("[!-~]*", value)
-        check(name, plain, "with white space or another odd character inside")
+        check(name, plain, "with a line end, a space or another odd character inside")
     urls = {name: read_url(given[name]) for name in ("image_url", "publish_if_url") if name in given}
     for name, url in urls.items():
         check(name, url, "not an http(s) URL with a host")
-    image = urls.get("image_url")
-    size = {}
-    for name, usual in {"width": "1500", "height": "500", "scale": "1"}.items():
-        size[name] = number(parameter(image, name, usual))
+    image = urls.get("image_url") or urlsplit("")
+    usual = {"width": "1500", "height": "500", "scale": "1"}
+    size = {name: number(parameter(image, name, usual[name])) for name in usual}
+    for name in size:
         check(name, size[name], "not a positive number in image_url")
-    solo = image and "/render/d-solo/" in image.path
-    check("panelId", not solo or parameter(image, "panelId"), "missing in image_url")
+    check("panelId", "/render/d-solo/" not in image.path or parameter(image, "panelId"), "missing in image_url")
     deadline = number(given.get("deadline_seconds", "45"))
     check("deadline_seconds", deadline, "not a number above 0")
     x_host = given.get("x_host", "api.twitter.com")  # tweepy's own default
     at_x = "@" not in x_host and read_url("https://" + x_host)
     check("x_host", at_x == ("https", x_host, "", "", ""), "not a host or host:port")
-    if wrong or not image:
+    if wrong:
         raise MustAct("settings: " + "; ".join(f"{', '.join(names)} {problem}" for problem, names in wrong.items()))
     keys = tuple(given.get(name, "") for name in KEYS)
     token, query = given.get("grafana_token", ""), urls.get("publish_if_url")
@@ -165,9 +164,9 @@ def read_url(text: str) -> SplitResult | None:
         return None
 
 
-def parameter(url: SplitResult | None, name: str, usual: str = "") -> str:
+def parameter(url: SplitResult, name: str, usual: str = "") -> str:
     """The value of a URL's parameter; the first, as Grafana takes it, where there are more."""
-    return parse_qs(url.query if url else "", keep_blank_values=True).get(name, [usual])[0]
+    return parse_qs(url.query, keep_blank_values=True).get(name, [usual])[0]
 
 
 def number(text: str) -> float:
@@ -229,19 +228,17 @@ def check_dashboard(settings: Settings) -> None:
         answer = json.loads(body)
         if status == 404 and "dashboard" in answer["message"].lower():
             raise Failed("no such dashboard, or not for this token or user: check the UID and orgId in image_url")
-        panels = panel_ids(answer["dashboard"])
-        if asked and asked.partition("-clone-")[0] not in panels:
-            some = ", ".join(sorted((one for one in panels if re.fullmatch("[0-9]{1,9}", one)), key=int)[:12])
+        dashboard = answer["dashboard"]
+        if "elements" in dashboard:  # the newer schema: {"panel-2": {"spec": {"id": 2}}}
+            elements = dashboard["elements"].items()
+            ids = [one for key, panel in elements for one in (key, panel.get("spec", {}).get("id"))]
+        else:
+            panels = [panel for outer in dashboard["panels"] for panel in (outer, *(outer.get("panels") or []))]
+            ids = [panel["id"] for panel in panels if panel.get("type") != "row"]
+        there = {str(one).removeprefix("panel-") for one in ids}
+        if asked and asked.partition("-clone-")[0] not in there:
+            some = ", ".join(sorted((one for one in there if re.fullmatch("[0-9]{1,9}", one)), key=int)[:12])
             raise Failed(f"no such panel as {asked!a:.30}: there are {some or 'none'}: set panelId in image_url")
-
-
-def panel_ids(dashboard: Any) -> set[str]:
-    """The ids of all panels of a dashboard, as text. Raises an error of Python's where it does not say them."""
-    if "elements" in dashboard:  # the newer schema: {"panel-2": {"spec": {"id": 2}}}
-        ids = {key: panel.get("spec", {}).get("id") for key, panel in dashboard["elements"].items()}
-        return {str(name).removeprefix("panel-") for pair in ids.items() for name in pair}
-    panels = [panel for outer in dashboard["panels"] for panel in (outer, *(outer.get("panels") or []))]
-    return {str(int(panel["id"])) for panel in panels if panel.get("type") != "row"}
 
 
 def get(settings: Settings, url: SplitResult, what: str, *read: int) -> tuple[int, str, bytes]:
@@ -351,8 +348,7 @@ def write(png: bytes, path: Path) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             part.unlink()
-        why = error.strerror
-        raise Failed(f"cannot write image_path ({why}): name a file in a writable folder with room left") from None
+        raise Failed(f"cannot write image_path ({error.strerror}): name a writable folder with room left") from None
 
 
 def publish(png: bytes, settings: Settings) -> int:

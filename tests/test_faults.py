@@ -812,10 +812,10 @@ UPLOADS = [
     upload("403, code 64", "403|64", "suspended", status=2, x=says(error(64, "Account"), 403)),
     upload("403, an unknown code", r"403 \(code 999\): X forbids", status=2, x=says(error(999), 403)),
     upload(
-        "403, two unknown codes",
-        r"\(code 998, 999\)",
+        "403, three unknown codes and a fourth",
+        r"\(code 996, 997, 998\): X forbids",
         status=2,
-        x=says({"errors": [{"code": 998}, {"code": 999}]}, 403),
+        x=says({"errors": [{"code": code} for code in range(996, 1000)]}, 403),
     ),
     upload("403, no body", "answered 403: ", status=2, x=answers(403)),
     upload(

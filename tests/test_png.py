@@ -212,10 +212,13 @@ def test_one_colour_is_refused_behind_any_filter(colour_type: int, filters: tupl
         banner.check_png(body, WIDTH, HEIGHT)
 
 
-def test_one_colour_of_16_bits_is_refused() -> None:
-    body = pictures.png(WIDTH, HEIGHT, 6, 16, pixel=bytes(range(8)))
+@pytest.mark.parametrize(
+    ("colour_type", "depth", "pixel"), [(6, 16, bytes(range(8))), (0, 1, b"\xff"), (0, 2, b"\x55"), (3, 4, b"\x33")]
+)
+def test_one_colour_of_any_depth_is_refused(colour_type: int, depth: int, pixel: bytes) -> None:
+    body = pictures.png(WIDTH + 1, HEIGHT, colour_type, depth, pixel=pixel)
     with pytest.raises(banner.Failed, match="colour"):
-        banner.check_png(body, WIDTH, HEIGHT)
+        banner.check_png(body, WIDTH + 1, HEIGHT)
 
 
 @pytest.mark.parametrize("filters", FILTERS, ids=str)
