@@ -51,7 +51,7 @@ COLOURS = {0: (1, (1, 2, 4, 8, 16)), 2: (3, (8, 16)), 3: (1, (1, 2, 4, 8)), 4: (
 # What an HTTP status means and what to do; 3 and 5 stand for the rest of their hundred.
 GRAFANA_ADVICE = {
     3: "the URL has moved: set the final address, with its scheme, host and sub-path",
-    5: "it, or what stands before or behind it, is down or starting: look at its log",
+    5: "Grafana, Prometheus or a proxy before them is down or starting: look at their logs",
     400: "a parameter is wrong: check width, height, scale and timeout in image_url, or the syntax in publish_if_url",
     401: "grafana_token or the password is unknown or expired: make a new service-account token",
     403: "no permission: give this token or user the Viewer role on the dashboard",

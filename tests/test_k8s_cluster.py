@@ -335,7 +335,7 @@ def secret_given() -> None:
 SKIPPED = "skipped: publish_if_url answers without a series"
 FAULTS = [
     Fault("Grafana away", lambda: scale("grafana", 0), lambda: scale("grafana", 1), 1, "at grafana:3000"),
-    Fault("Prometheus away", prometheus_away, prometheus_back, 1, "Prometheus is down"),
+    Fault("Prometheus away", prometheus_away, prometheus_back, 1, "Prometheus or a proxy"),
     Fault("no data", no_data, data, 0, SKIPPED),
     Fault("exporter away", exporter_away, exporter_back, 0, SKIPPED),
     Fault("X out of credits", lambda: X().answers(upload="credits"), lambda: X().answers(upload="ok"), 2, "no credits"),
