@@ -75,7 +75,8 @@ X_ADVICE: dict[int | tuple[int, int], str] = {  # of a status, or of a status an
 }
 BROKEN_ADVICE = {  # by what the text of the exception has in it; the first that fits
     "ProxyError|ProxyURL": "the proxy is away or refuses {}: check HTTP_PROXY, HTTPS_PROXY and its rules, or NO_PROXY",
-    "CERTIFICATE_VER|CA cert": "{} shows a certificate for another name or of an unknown CA: check REQUESTS_CA_BUNDLE",
+    "CERTIFICATE_VERIFY": "the certificate of {} is for another name or not trusted: set REQUESTS_CA_BUNDLE to its CA",
+    "CA certificate": "REQUESTS_CA_BUNDLE names no file: mount it, or unset the variable",
     "SSLError": "no TLS with {}: a port for plain http, or another version of TLS: check scheme and port",
     "NameResolutionError|ParseError": "no such host: {} has no address, or DNS is away: check the spelling and DNS",
     "NewConnectionError": "nothing is listening at {}, or no way leads there: check host and port and that it runs",

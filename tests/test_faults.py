@@ -38,6 +38,7 @@ LARGE = 6_000_000  # bytes, over the limit of 5 MB
 AS_LARGE, TOO_LARGE = (
     GOOD[:-12] + pictures.chunk(b"tEXt", bytes(size - len(GOOD) - 12)) + GOOD[-12:] for size in (5_000_000, 5_000_001)
 )
+NO_CA = {"REQUESTS_CA_BUNDLE": "/nonexistent/ca.pem"}
 SHORT = 2.5  # seconds for runs that are to run out of time
 QUERY = "/api/datasources/proxy/uid/P1809F7CD0C75ACF3/api/v1/query"
 PUBLISH_IF = {"publish_if_url": "{grafana}" + QUERY + "?query=x_user_followers_count"}
@@ -426,6 +427,7 @@ FETCHING = [
     ),
     Fault("an untrusted certificate", ("certificate", "REQUESTS_CA_BUNDLE|authority|trust"), grafana_tls="untrusted"),
     Fault("a certificate for another host", ("certificate", "another name"), grafana_tls="misnamed"),
+    Fault("a CA's file that is not there", ("REQUESTS_CA_BUNDLE names no file",), settings=NO_CA, grafana_tls="tls"),
     Fault(
         "nothing listening", ("{closed}", "listen|refused|running"), settings={"image_url": "http://{closed}" + RENDER}
     ),
@@ -913,6 +915,7 @@ UPLOADS = [
     Fault("not TLS", ("X|{x}", "TLS|https|certificate|SSL"), x=answers_in_plain, x_tls=""),
     Fault("an untrusted certificate", ("certificate",), x_tls="untrusted"),
     Fault("a certificate for another host", ("certificate", "another name"), x_tls="misnamed"),
+    Fault("a CA's file that is not there", ("REQUESTS_CA_BUNDLE names no file",), settings=NO_CA),
     Fault("nothing listening", ("{closed}", "listen|refused|running|reach"), settings={"x_host": "{closed}"}),
     Fault("no such host", ("nowhere.invalid", "host|name|DNS"), settings={"x_host": "nowhere.invalid"}),
     published(
