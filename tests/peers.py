@@ -126,7 +126,7 @@ class Peer:
     A handler's own mistakes are raised when the peer is closed; that the other side leaves is none.
     """
 
-    def __init__(self, handler: Handler, tls: ssl.SSLContext | None = None, port: int = 0) -> None:
+    def __init__(self, handler: Handler, tls: ssl.SSLContext | None = None) -> None:
         self.handler = handler
         self.tls = tls
         self.elsewhere = ""  # where `redirects` may send to
@@ -137,7 +137,7 @@ class Peer:
         self.threads: list[threading.Thread] = []
         self.open: list[socket.socket] = []
         self.mistakes: list[Exception] = []
-        self.listener = socket.create_server(("127.0.0.1", port), backlog=32)
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=32)
         self.port: int = self.listener.getsockname()[1]
         self.host = f"127.0.0.1:{self.port}"
         self.url = f"{'https' if tls else 'http'}://{self.host}"

@@ -741,7 +741,7 @@ PROMETHEUS = [
     ),
     doubt("103", "103", query=sends(b"HTTP/1.1 103 Hints\r\n\r\n")),
     doubt("418", "418", "browser", query=answers(418)),
-    doubt("502 with nothing", "502", "down|starting", query=answers(502, b"")),
+    doubt("502 with nothing", "502", "Prometheus|data source", "down|starting", query=answers(502, b"")),
     doubt("a redirect to the login page", "302|redirect|login", query=redirects(302, "/login")),
     doubt("a redirect elsewhere", "302|redirect", query=redirects(302, "{elsewhere}/api/v1/query")),
     doubt("deep", query=answers(200, b'{"status":"success","data":' + b"[" * 200_000, "application/json")),
