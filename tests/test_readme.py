@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from peers import Peer, answers, paths
-from pictures import plain
-from world.x import X
+from rehearsal.x import X
+from support.paths import TOP
+from support.peers import Peer, answers, paths
+from support.pictures import plain
 
-TOP = Path(__file__).parents[1]
 README = (TOP / "README.md").read_text()
 GOOD = plain(1500, 500)
 REHEARSE, TESTS, BUILD, DRY_RUN, PUBLISH = COMMANDS = [

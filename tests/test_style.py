@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-
-TOP = Path(__file__).parents[1]
+from support.paths import TOP
 
 
 def files() -> list[Path]:

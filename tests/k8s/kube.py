@@ -1,0 +1,229 @@
+"""The rehearsal on a real Kubernetes: brings it up, asks it, and runs the job."""
+
+import functools
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final, TypeVar
+from urllib.parse import quote
+
+import pytest
+from support.paths import K8S, TESTS
+
+OURS: Final = "app.kubernetes.io/part-of=banner"
+JOB: Final = "app.kubernetes.io/name=banner,batch.kubernetes.io/job-name"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Start:
+    """How the stack came to be: objects and seconds of both applies, and seconds from the second one to a banner."""
+
+    objects: int
+    setup: float
+    stack: float
+    banner: float
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of the job: when its pod was made and ended, its exit code, the message left on its pod, and its log."""
+
+    made: datetime
+    ended: datetime
+    code: int
+    message: str
+    log: str
+
+
+class KubectlError(Exception):
+    """What kubectl was asked for did not come about."""
+
+
+def kubectl(*arguments: str, stdin: str | None = None) -> str:
+    """What kubectl prints. Raises KubectlError, with its own words, where it fails."""
+    done = subprocess.run(["kubectl", *arguments], input=stdin, capture_output=True, text=True)
+    if done.returncode:
+        raise KubectlError(f"kubectl {' '.join(arguments)}: {done.stderr.strip()}\n{done.stdout.strip()}")
+    return done.stdout
+
+
+def monitoring(*arguments: str, stdin: str | None = None) -> str:
+    """What kubectl prints about the stack's own namespace."""
+    return kubectl("--namespace", "monitoring", *arguments, stdin=stdin)
+
+
+def objects(*arguments: str) -> list[Any]:
+    """The objects that `kubectl get` with these arguments finds."""
+    found = json.loads(monitoring("get", *arguments, "--output", "json"))
+    items: list[Any] = found.get("items", [found])
+    return items
+
+
+def until(what: str, seconds: float, ask: Callable[[], T]) -> T:
+    """The first true answer, asked for once a second. Fails with `what` when there is none after so many seconds."""
+    end = time.monotonic() + seconds
+    while not (answer := ask()):
+        assert time.monotonic() < end, f"not after {seconds} s: {what}; the last answer: {answer!r}"
+        time.sleep(1)  # neither Prometheus nor the stand-in can be waited for but by asking
+    return answer
+
+
+def service(name: str) -> str:
+    """The path on the API server that leads to a Service, NAME:PORT."""
+    return f"/api/v1/namespaces/monitoring/services/{name}/proxy"
+
+
+class X:
+    """The stand-in X in the cluster."""
+
+    path: Final = service("x:80")
+
+    def state(self) -> dict[str, Any]:
+        """What it knows: followers, banners accepted, attempts received."""
+        state: dict[str, Any] = json.loads(kubectl("get", "--raw", f"{self.path}/state"))
+        return state
+
+    def answers(self, **answers: str) -> None:
+        """Makes it answer uploads (`upload=`) or the question for the user (`user=`) so; "ok" is good again."""
+        kubectl("replace", "--raw", f"{self.path}/answers", "--filename", "-", stdin=json.dumps(answers))
+
+    def follow(self) -> None:
+        """Presses Follow."""
+        kubectl("create", "--raw", f"{self.path}/follow", "--filename", "-", stdin="{}")
+
+
+def prometheus(path: str, **parameters: str) -> Any:
+    """The data of Prometheus' answer, of its HTTP API."""
+    query = "&".join(f"{name}={quote(value)}" for name, value in parameters.items())
+    answer = json.loads(kubectl("get", "--raw", f"{service('prometheus-k8s:9090')}/api/v1/{path}?{query}"))
+    return answer["data"]
+
+
+def followers() -> list[Any]:
+    """The follower series that Prometheus has now."""
+    result: list[Any] = prometheus("query", query="x_user_followers_count")["result"]
+    return result
+
+
+def look(pod: Any) -> Run:
+    """The run that this pod was; it has ended."""
+    name, made = pod["metadata"]["name"], pod["metadata"]["creationTimestamp"]
+    end = pod["status"]["containerStatuses"][0]["state"]["terminated"]
+    times = datetime.fromisoformat(made), datetime.fromisoformat(end["finishedAt"])
+    return Run(*times, end["exitCode"], end.get("message", ""), monitoring("logs", name))
+
+
+def run(name: str) -> Run:
+    """Runs the job now, beside its schedule, and waits for its end."""
+    monitoring("create", "job", "--from", "cronjob/banner", name)
+    return finished(name)
+
+
+def finished(job: str) -> Run:
+    """Waits for the end of a Job of one pod."""
+    pod = f"--selector=batch.kubernetes.io/job-name={job}"
+    monitoring("wait", "pod", pod, "--for", "create", "--timeout", "30s")
+    end = "jsonpath={.status.containerStatuses[0].state.terminated}"
+    monitoring("wait", "pod", pod, "--for", end, "--timeout", "90s")
+    return look(objects("pods", pod)[0])
+
+
+def suspend(still: bool) -> None:
+    """Stops the schedule, and waits for the run under way; or lets it go on."""
+    monitoring("patch", "cronjob", "banner", "--patch", json.dumps({"spec": {"suspend": still}}))
+    if still:
+        monitoring("wait", "jobs", "--all", "--for", "jsonpath={.status.conditions[0].type}", "--timeout", "90s")
+
+
+def scheduled() -> Run:
+    """The next run on schedule; returns when it has ended."""
+    seen = {pod["metadata"]["name"] for pod in objects("pods", "--selector", JOB)}
+    line = "{.metadata.name} {.status.containerStatuses[0].state.terminated.finishedAt}{'\\n'}"
+    command = ["kubectl", "--namespace", "monitoring", "get", "pods", "--selector", JOB, "--watch-only"]
+    command += ["--output", f"jsonpath={line}", "--request-timeout", "150s"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as watch:
+        assert watch.stdout
+        ended = (event.split()[0] for event in watch.stdout if len(event.split()) == 2)
+        name = next(name for name in ended if name not in seen)
+        watch.terminate()
+    return look(objects("pod", name)[0])
+
+
+def follow_to_banner() -> float:
+    """Presses Follow; returns the seconds until a run has published with the new count in Prometheus."""
+    began = time.monotonic()
+    X().follow()
+    state = X().state()
+    until("Prometheus has the new count", 120, lambda: followers()[0]["value"][1] == str(state["followers"]))
+    banners = X().state()["banners"]
+    until("a new banner", 120, lambda: X().state()["banners"] > banners)
+    return time.monotonic() - began
+
+
+@functools.cache
+def hurry() -> None:
+    """Lets Prometheus ask X and look at the alerts every five seconds, so that faults are seen soon."""
+    quick = '{"spec": {"interval": "5s", "scrapeTimeout": "5s"}}'
+    monitoring("patch", "probe", "x-user", "--type", "merge", "--patch", quick)
+    often = '{"spec": {"evaluationInterval": "5s"}}'
+    monitoring("patch", "prometheus", "k8s", "--type", "merge", "--patch", often)
+    until("Prometheus hurries", 150, lambda: _hurries(prometheus("status/config")["yaml"]))
+
+
+def _hurries(configuration: str) -> bool:
+    return "evaluation_interval: 5s" in configuration and "scrape_interval: 5s" in configuration
+
+
+@functools.cache
+def started() -> Start:
+    """The rehearsal on an empty cluster, with its first banner published; made once for all tests of a process.
+
+    The cluster is the one of `BANNER_CLUSTER`, which is emptied first, or else the empty one of `KUBECONFIG`, with
+    the images of tests/k8s/cluster/images on its node.
+    """
+    if folder := os.environ.get("BANNER_CLUSTER"):
+        _emptied(Path(folder))
+    elif "KUBECONFIG" not in os.environ:
+        pytest.skip("needs a Kubernetes: set KUBECONFIG to an empty one (kind, k3d) that has tests/k8s/cluster/images")
+    elif "monitoring" in kubectl("get", "namespaces,customresourcedefinitions", "--output", "name"):
+        pytest.fail("the cluster of KUBECONFIG has a kube-prometheus, which the tests take away: use an empty one")
+    kubectl("apply", "--server-side", "--filename", str(TESTS / "k8s/cluster/storage"))
+
+    began = time.monotonic()
+    applied = kubectl("apply", "--server-side", "--kustomize", str(K8S / "setup"))
+    between = time.monotonic()
+    applied += kubectl("apply", "--server-side", "--kustomize", str(K8S / "rehearsal"))
+    after = time.monotonic()
+    until("a banner on the profile", 300 - (after - between), lambda: _published() > 0)
+    return Start(len(applied.splitlines()), between - began, after - between, time.monotonic() - between)
+
+
+def _published() -> int:
+    try:
+        return int(X().state()["banners"])
+    except KubectlError:  # the stand-in is not there yet
+        return 0
+
+
+def _emptied(cluster: Path) -> None:
+    for tool in ("podman", "go"):
+        if not shutil.which(tool):
+            pytest.skip(f"needs {tool} for the cluster's images: apt-get install podman, or https://go.dev/dl")
+    subprocess.run([cluster / "down", "--wipe"], check=True, stdout=subprocess.DEVNULL)
+    with tempfile.TemporaryDirectory() as folder:
+        archive = Path(folder, "rehearsal.tar")
+        subprocess.run([TESTS / "k8s/cluster/images", archive], check=True)
+        subprocess.run([cluster / "load", archive], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([cluster / "up"], check=True, stdout=subprocess.DEVNULL)
+    shell = ["bash", "-c", f'eval "$("{cluster}/env")" && env -0']
+    said = subprocess.run(shell, check=True, capture_output=True, text=True).stdout
+    os.environ.update(dict(pair.split("=", 1) for pair in said.split("\0") if pair))

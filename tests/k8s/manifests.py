@@ -1,0 +1,104 @@
+"""What kubectl's own kustomize makes of k8s/, and what it says about the objects."""
+
+import functools
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import yaml
+from support.paths import K8S
+
+# What people apply; "." is the stack. The others are parts of these.
+APPLIED: Final = ("setup", ".", "banner", "rehearsal", "two-accounts")
+SMALL: Final = ".+small"
+KUBE_PROMETHEUS: Final = "https://github.com/prometheus-operator/kube-prometheus"
+
+Object = dict[str, Any]
+
+
+class Loader(yaml.CSafeLoader):
+    """Of YAML as kubectl writes it, where a lone "=" is text."""
+
+
+Loader.add_constructor("tag:yaml.org,2002:value", lambda _loader, node: node.value)
+
+
+def tool(name: str, advice: str) -> str:
+    """The path of a program; skips the test, with the way to get it, where it is not there."""
+    if not (path := shutil.which(name)):
+        pytest.skip(f"needs {name}: {advice}")
+    return path
+
+
+@functools.cache
+def copy() -> Path:
+    """A copy of k8s/ whose .env files are filled in with keys that look like test keys."""
+    folder = Path(tempfile.mkdtemp(prefix="banner-k8s-"))
+    shutil.copytree(K8S, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".env"))
+    for example in folder.rglob(".env.example"):
+        lines = example.read_text().splitlines()
+        filled = [f"{line}test-{line[:-1]}" if line.endswith("=") else line for line in lines]
+        example.with_name(".env").write_text("\n".join(filled))
+    small = folder / "with-small"
+    small.mkdir()
+    kustomization = {"resources": ["../stack"], "components": ["../secrets", "../small"]}
+    (small / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
+    return folder
+
+
+@functools.cache
+def reachable(repository: str) -> bool:
+    """Whether git can fetch from there."""
+    git = tool("git", "apt-get install git")
+    return subprocess.run([git, "ls-remote", "--quiet", repository], capture_output=True).returncode == 0
+
+
+@functools.cache
+def kustomized(folder: str) -> subprocess.CompletedProcess[str]:
+    """What `kubectl kustomize` says of a folder of k8s/; SMALL is the stack with the component `small`."""
+    kubectl = tool("kubectl", "https://kubernetes.io/docs/tasks/tools")
+    path = copy() / ("with-small" if folder == SMALL else folder)
+    return subprocess.run([kubectl, "kustomize", path], capture_output=True, text=True)
+
+
+@functools.cache
+def build(folder: str) -> tuple[Object, ...]:
+    """The objects of a kustomization of k8s/; skips the test where only kube-prometheus is missing to it."""
+    done = kustomized(folder)
+    if KUBE_PROMETHEUS in done.stderr and not reachable(KUBE_PROMETHEUS):
+        pytest.skip(f"needs {KUBE_PROMETHEUS}: a network, or a copy by git's insteadOf")
+    assert done.returncode == 0, done.stderr
+    return tuple(one for one in yaml.load_all(done.stdout, Loader) if one)
+
+
+def ours(objects: tuple[Object, ...]) -> list[Object]:
+    """Those that are not kube-prometheus' own."""
+    return [one for one in objects if one["metadata"].get("labels", {}).get("app.kubernetes.io/part-of") == "banner"]
+
+
+def find(objects: tuple[Object, ...], kind: str, name: str) -> Object:
+    """The one object of this kind and name."""
+    [found] = [one for one in objects if one["kind"] == kind and one["metadata"]["name"] == name]
+    return found
+
+
+def pod(one: Object) -> Object | None:
+    """The pod template of a workload, with metadata and spec; None of another object."""
+    spec: Object = one.get("spec", {})
+    template: Object | None = spec.get("jobTemplate", {"spec": spec})["spec"].get("template")
+    return template if one["kind"] in ("CronJob", "DaemonSet", "Deployment") else None
+
+
+def containers(objects: tuple[Object, ...]) -> Iterator[tuple[Object, Object]]:
+    """Each workload with each of its containers."""
+    for one in objects:
+        for container in (pod(one) or {"spec": {"containers": []}})["spec"]["containers"]:
+            yield one, container
+
+
+def called(one: Object) -> str:
+    return f"{one['kind']} {one['metadata']['name']}"

@@ -1,0 +1,75 @@
+"""The follower count on a real Kubernetes: X, json_exporter, the operator's configuration, Prometheus, its alerts."""
+
+import base64
+from collections.abc import Iterator
+
+import pytest
+
+from k8s import kube
+from k8s.kube import X, monitoring, objects, prometheus, until
+
+pytestmark = [pytest.mark.xdist_group("cluster"), pytest.mark.timeout(900)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def start() -> None:
+    kube.started()
+    kube.hurry()
+
+
+def test_the_follower_series_is_the_count_on_the_profile_with_its_labels() -> None:
+    [series] = until("the follower series", 60, kube.followers)
+    state = X().state()
+    assert series["metric"].items() >= {"__name__": "x_user_followers_count", "username": state["name"]}.items()
+    assert series["value"][1] == str(state["followers"])
+
+
+def test_every_target_of_ours_is_scraped() -> None:
+    health = {one["labels"]["job"]: one["health"] for one in prometheus("targets", state="active")["activeTargets"]}
+    assert (health["x-user"], health["static"]) == ("up", "up")
+
+
+@pytest.fixture
+def well() -> Iterator[None]:
+    """X answers well again after the test, and no alert of the one before is left at its start."""
+    until("no alert", 60, lambda: not alerts())
+    yield
+    X().answers(user="ok")
+
+
+@pytest.mark.usefixtures("well")
+@pytest.mark.parametrize(
+    ("answer", "alert"),
+    [
+        ("credits", "XUserSourceRefuses"),
+        ("rate-limit", "XUserSourceRefuses"),
+        ("unknown", "XUserSeriesAbsent"),
+        ("garbled", "XUserSeriesAbsent"),
+    ],
+)
+def test_what_x_answers_instead_of_a_count_raises_the_right_alert(answer: str, alert: str) -> None:
+    X().answers(user=answer)
+    until(f"{alert} alone", 60, lambda: alerts() == {alert})
+
+
+def alerts() -> set[str]:
+    """The names of our alerts that Prometheus holds, their patience still running or over.
+
+    BannerUnwatched aside: the cluster under test has no image of kube-state-metrics.
+    """
+    labels = [one["labels"] for one in prometheus("alerts")["alerts"]]
+    return {one["alertname"] for one in labels if one.get("part_of") == "banner"} - {"BannerUnwatched"}
+
+
+def test_the_token_is_in_no_log_no_config_map_and_no_pod() -> None:
+    token = base64.b64decode(objects("secret", "banner-keys")[0]["data"]["bearer_token"]).decode()
+    pods = objects("pods", "--selector", "!batch.kubernetes.io/job-name")  # the job's come and go, without it
+    assert len(token) > 8
+    for pod in pods:
+        assert token not in str(pod["spec"]), pod["metadata"]["name"]
+        for container in pod["status"].get("containerStatuses", []):
+            if container["started"] or "terminated" in container["state"]:
+                log = monitoring("logs", pod["metadata"]["name"], "--container", container["name"])
+                assert token not in log, pod["metadata"]["name"]
+    for config in objects("configmaps"):
+        assert token not in str(config), config["metadata"]["name"]

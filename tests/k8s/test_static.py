@@ -1,0 +1,463 @@
+"""The manifests as files and as kustomize builds them: valid, whole, closed to the outside, and all of one mind."""
+
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import jsonschema
+import kubernetes_validate
+import pytest
+import yaml
+from support.paths import K8S, TOP
+
+from k8s import manifests
+from k8s.manifests import APPLIED, SMALL, Object, build, called, containers, find, ours, pod, tool
+
+pytestmark = [pytest.mark.xdist_group("manifests"), pytest.mark.timeout(300)]
+
+FOLDERS = sorted(str(path.parent.relative_to(K8S)) for path in K8S.rglob("kustomization.yaml"))
+STACKS = (".", "rehearsal", "two-accounts", SMALL)
+VERSIONS = ("1.33", "1.34", "1.35", "1.36")
+LABELS = {f"app.kubernetes.io/{name}" for name in ("name", "component", "part-of")}
+
+
+def kind(folder: str) -> str:
+    return str(yaml.safe_load((K8S / folder / "kustomization.yaml").read_text())["kind"])
+
+
+@pytest.mark.parametrize("folder", [folder for folder in FOLDERS if kind(folder) == "Kustomization"])
+def test_every_kustomization_builds(folder: str) -> None:
+    assert build(folder)
+
+
+def test_every_component_is_a_part_of_what_is_applied() -> None:
+    used = set()
+    for file in (manifests.copy()).rglob("kustomization.yaml"):
+        for component in yaml.safe_load(file.read_text()).get("components", []):
+            used.add(str((file.parent / component).resolve().relative_to(manifests.copy())))
+    assert {folder for folder in FOLDERS if kind(folder) == "Component"} == used
+
+
+def test_each_file_holds_one_object_and_is_called_by_its_kind_first() -> None:
+    for file in K8S.rglob("*-*.yaml"):
+        documents = [one for one in yaml.safe_load_all(file.read_text()) if one]
+        if documents:
+            [one] = documents
+            assert file.name == f"{one['kind']}-{one['metadata']['name']}.yaml".lower(), file
+    named = {file.name for file in K8S.rglob("*.yaml")} - {"kustomization.yaml", "modules.yaml", "scrapeconfig.yaml"}
+    assert all("-" in name for name in named), named
+
+
+def test_kube_prometheus_is_a_pinned_remote_base_and_no_copy() -> None:
+    text = "\n".join(path.read_text() for path in K8S.rglob("kustomization.yaml"))
+    bases = set(re.findall(r"^ *- (https?://\S+)", text, re.MULTILINE))
+    assert bases == {f"{manifests.KUBE_PROMETHEUS}?ref=v0.18.0"}
+
+
+# ------------------------------------------------------------------------------------------------ validity
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_object_is_strictly_valid(version: str) -> None:
+    core = [one for one in everything() if not one["apiVersion"].startswith("monitoring.coreos.com/")]
+    assert {"CronJob", "Deployment", "NetworkPolicy", "CustomResourceDefinition"} <= {one["kind"] for one in core}
+    for one in core:
+        try:
+            kubernetes_validate.validate(one, version, strict=True)
+        except kubernetes_validate.ValidationError as wrong:
+            pytest.fail(f"{called(one)}: {wrong}")
+
+
+def everything() -> list[Object]:
+    """Each object that is ever applied, once."""
+    built = {json.dumps(one, sort_keys=True): one for folder in (*APPLIED, SMALL) for one in build(folder)}
+    return list(built.values())
+
+
+@pytest.mark.parametrize("folder", STACKS)
+def test_every_custom_object_is_strictly_valid_against_its_definition(folder: str) -> None:
+    schemas = {
+        (definition["spec"]["group"] + "/" + version["name"], definition["spec"]["names"]["kind"]): strict(
+            version["schema"]["openAPIV3Schema"]
+        )
+        for definition in build("setup")
+        if definition["kind"] == "CustomResourceDefinition"
+        for version in definition["spec"]["versions"]
+    }
+    custom = [one for one in build(folder) if one["apiVersion"].startswith("monitoring.coreos.com/")]
+    assert {"Alertmanager", "Probe", "Prometheus", "PrometheusRule"} <= {one["kind"] for one in custom}
+    for one in custom:
+        schema = schemas[one["apiVersion"], one["kind"]]
+        wrong = [f"{error.json_path}: {error.message}" for error in jsonschema.Draft4Validator(schema).iter_errors(one)]
+        assert wrong == [], called(one)
+
+
+def strict(schema: Any) -> Any:
+    """A definition's schema as JSON schema that takes no field it does not know."""
+    if not isinstance(schema, dict):
+        return [strict(one) for one in schema] if isinstance(schema, list) else schema
+    if schema.get("x-kubernetes-int-or-string"):
+        return {"type": ["integer", "string"]}
+    made = {key: value if key in ("enum", "default", "required") else strict(value) for key, value in schema.items()}
+    if isinstance(schema.get("properties"), dict) and schema.get("type") == "object":
+        made["properties"] = {name: strict(value) for name, value in schema["properties"].items()}
+        if "additionalProperties" not in schema and "x-kubernetes-preserve-unknown-fields" not in schema:
+            made["additionalProperties"] = False
+        if "apiVersion" in schema["properties"]:
+            made["properties"]["metadata"] = {"type": "object"}  # which the API server knows by itself
+    return made
+
+
+def test_an_object_with_an_unknown_field_is_told() -> None:
+    probe = find(build("rehearsal"), "Probe", "x-user")
+    definition = find(build("setup"), "CustomResourceDefinition", "probes.monitoring.coreos.com")
+    schema = strict(definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"])
+    wrong = probe | {"spec": probe["spec"] | {"intervall": "30s"}}
+    with pytest.raises(jsonschema.ValidationError, match="intervall"):
+        jsonschema.validate(wrong, schema, jsonschema.Draft4Validator)
+    cronjob = find(build("rehearsal"), "CronJob", "banner")
+    with pytest.raises(kubernetes_validate.ValidationError, match="shedule"):
+        kubernetes_validate.validate(cronjob | {"spec": cronjob["spec"] | {"shedule": "x"}}, "1.34", strict=True)
+
+
+@pytest.mark.parametrize("folder", STACKS)
+def test_kube_score_finds_nothing_critical_in_what_is_ours(folder: str, tmp_path: Path) -> None:
+    kube_score = tool("kube-score", "go install github.com/zegl/kube-score/cmd/kube-score@v1.20.0")
+    file = tmp_path / "objects.yaml"
+    objects = build(folder)
+    theirs = find(objects, "Deployment", "grafana")  # there because a policy of ours selects its pod
+    file.write_text(yaml.safe_dump_all([*ours(objects), theirs]))
+    done = subprocess.run([kube_score, "score", "--output-format", "ci", file], capture_output=True, text=True)
+    lines = done.stdout.splitlines()
+    assert any(line.startswith("[OK]") for line in lines), done.stderr
+    critical = [line for line in lines if line.startswith("[CRITICAL]")]
+    assert [line for line in critical if " grafana/monitoring apps/v1/Deployment" not in line] == []
+
+
+# ------------------------------------------------------------------------------------------------ wholeness
+
+
+@pytest.mark.parametrize("folder", [".", "banner", "rehearsal", "two-accounts"])
+def test_every_object_of_ours_carries_the_labels_and_so_do_its_pods(folder: str) -> None:
+    objects = build(folder)
+    for one in objects:
+        labels = one["metadata"].get("labels", {})
+        if one["kind"] not in ("CustomResourceDefinition", "Namespace"):
+            assert labels.keys() >= LABELS, called(one)
+        if template := pod(one):
+            assert template["metadata"]["labels"].keys() >= LABELS, called(one)
+    assert len(ours(objects)) >= 5
+
+
+@pytest.mark.parametrize("folder", STACKS)
+def test_all_that_a_workload_names_is_there(folder: str) -> None:
+    objects = build(folder)
+    for one in ours(objects):
+        if template := pod(one):
+            for what in named(template["spec"]):
+                assert provided(objects, *what), f"{called(one)} names {what}"
+    for one in objects:
+        if one["kind"] == "Service":
+            assert selected(objects, one), f"no pod has the labels and ports of {called(one)}"
+
+
+def named(spec: Object) -> Iterator[tuple[str, str, str]]:
+    """What a pod's spec names: kind, name, and key or port ("" for none)."""
+    yield "ServiceAccount", spec["serviceAccountName"], ""
+    for volume in spec.get("volumes", []):
+        for kind, source, field in (("Secret", "secret", "secretName"), ("ConfigMap", "configMap", "name")):
+            if source in volume:
+                for item in volume[source].get("items", [{"key": ""}]):
+                    yield kind, volume[source][field], item["key"]
+    for container in spec["containers"]:
+        for source in container.get("envFrom", []):
+            yield "ConfigMap", source["configMapRef"]["name"], ""
+        for variable in container.get("env", []):
+            yield from named_by(variable)
+
+
+def named_by(variable: Object) -> Iterator[tuple[str, str, str]]:
+    """What an environment variable names: a key of a Secret, or a Service and its port."""
+    if secret := variable.get("valueFrom", {}).get("secretKeyRef"):
+        yield "Secret", secret["name"], secret["key"]
+    url = urlsplit(variable.get("value", ""))
+    if url.scheme in ("http", "https") and url.hostname:
+        yield "Service", url.hostname.split(".")[0], str(url.port)
+    if variable["name"] == "x_host":
+        yield "Service", variable["value"].split(".")[0], "443"
+
+
+def provided(objects: tuple[Object, ...], kind: str, name: str, key: str) -> bool:
+    for one in objects:
+        if (one["kind"], one["metadata"]["name"]) == (kind, name):
+            if kind == "Service":
+                return key in {str(port["port"]) for port in one["spec"]["ports"]}
+            # The stand-in X writes its ConfigMap itself.
+            return not key or (kind, name) == ("ConfigMap", "x-ca") or bool(one["data"].get(key))
+    return False
+
+
+def selected(objects: tuple[Object, ...], service: Object) -> bool:
+    """Whether a workload has the Service's labels and ports; Prometheus and Alertmanager are the operator's to make."""
+    for one in objects:
+        if one["kind"] in ("Prometheus", "Alertmanager"):
+            labels = one["spec"]["podMetadata"]["labels"]
+            if service["spec"]["selector"].items() <= labels.items():
+                return True
+        if (template := pod(one)) and service["spec"]["selector"].items() <= template["metadata"]["labels"].items():
+            listed = [port for container in template["spec"]["containers"] for port in container.get("ports", [])]
+            ports = {port["name"] for port in listed} | {port["containerPort"] for port in listed}
+            return {port["targetPort"] for port in service["spec"]["ports"]} <= ports
+    return False
+
+
+@pytest.mark.parametrize("folder", STACKS)
+def test_the_operator_s_objects_lead_to_services_that_are_there(folder: str) -> None:
+    objects = build(folder)
+    prober = find(objects, "Probe", "x-user")["spec"]["prober"]["url"]
+    assert provided(objects, "Service", *prober.split(":"))
+    prometheus = find(objects, "Prometheus", "k8s")["spec"]
+    assert provided(
+        objects,
+        "Secret",
+        prometheus["additionalScrapeConfigs"]["name"],
+        prometheus["additionalScrapeConfigs"]["key"],
+    )
+
+
+# ------------------------------------------------------------------------------------------------ safety
+
+
+@pytest.mark.parametrize("folder", [".", "banner", "rehearsal", "two-accounts"])
+def test_nothing_is_reachable_from_outside(folder: str) -> None:
+    for one in build(folder):
+        assert one["kind"] not in ("Ingress", "Gateway", "HTTPRoute"), called(one)
+        if one["kind"] == "Service":
+            assert one["spec"].get("type", "ClusterIP") == "ClusterIP", called(one)
+    for one, container in containers(tuple(ours(build(folder)))):
+        assert not any("hostPort" in port for port in container.get("ports", [])), called(one)
+
+
+@pytest.mark.parametrize("folder", [".", "banner", "rehearsal", "two-accounts"])
+def test_every_image_has_a_version(folder: str) -> None:
+    images = [container["image"] for _, container in containers(build(folder))]
+    images += [one["spec"]["image"] for one in build(folder) if one["kind"] in ("Prometheus", "Alertmanager")]
+    assert images
+    for image in images:
+        assert re.search(r":v?\d+\.\d+\.\d+$", image), image
+
+
+def test_no_secret_is_in_git() -> None:
+    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "k8s"], cwd=TOP, capture_output=True)
+    files = listed.stdout.decode().split()
+    assert "k8s/secrets/.env.example" in files
+    assert not [name for name in files if Path(name).name == ".env"]
+    for name in files:
+        if name.endswith(".env.example"):
+            lines = [line for line in (TOP / name).read_text().splitlines() if line and line[0] != "#"]
+            assert all(line.endswith("=") for line in lines), name
+
+
+@pytest.mark.parametrize("folder", [".", "banner", "two-accounts"])
+def test_what_is_in_the_env_file_is_in_secrets_alone(folder: str) -> None:
+    for one in build(folder):
+        if one["kind"] != "Secret":
+            assert not re.search(r"test-(consumer|access|bearer|renderer)", json.dumps(one)), called(one)
+
+
+def test_without_an_env_file_the_build_says_which_file_is_missing(tmp_path: Path) -> None:
+    kubectl = tool("kubectl", "https://kubernetes.io/docs/tasks/tools")
+    subprocess.run(["cp", "-r", manifests.copy(), tmp_path / "k8s"], check=True)
+    (tmp_path / "k8s/secrets/.env").unlink()
+    done = subprocess.run([kubectl, "kustomize", tmp_path / "k8s/banner"], capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "k8s/secrets/.env" in done.stderr
+    assert "no such file" in done.stderr
+
+
+@pytest.mark.parametrize("folder", STACKS)
+def test_a_network_policy_covers_every_pod_of_ours(folder: str) -> None:
+    objects = ours(build(folder))
+    policies = [one["spec"] for one in objects if one["kind"] == "NetworkPolicy"]
+    for one in objects:
+        if template := pod(one):
+            labels = template["metadata"]["labels"].items()
+            covering = [policy for policy in policies if policy["podSelector"]["matchLabels"].items() <= labels]
+            assert covering, called(one)
+            assert {"Ingress"} <= {kind for policy in covering for kind in policy["policyTypes"]}, called(one)
+
+
+# ------------------------------------------------------------------------------------------------ the job
+
+
+def test_the_job_keeps_to_its_minute_and_leaves_its_message() -> None:
+    spec = find(build("."), "CronJob", "banner")["spec"]
+    job = spec["jobTemplate"]["spec"]
+    template = job["template"]["spec"]
+    [container] = template["containers"]
+    assert (spec["schedule"], spec["concurrencyPolicy"]) == ("* * * * *", "Forbid")
+    assert spec["startingDeadlineSeconds"] >= 10
+    assert (job["backoffLimit"], template["restartPolicy"]) == (0, "Never")
+    assert "activeDeadlineSeconds" not in job, "it would take the pod and its log away"
+    assert 45 < template["activeDeadlineSeconds"] + template["terminationGracePeriodSeconds"] < 60
+    assert container["terminationMessagePolicy"] == "FallbackToLogsOnError"
+    assert "ttlSecondsAfterFinished" not in job
+    assert spec["failedJobsHistoryLimit"] >= 1
+
+
+@pytest.mark.parametrize("folder", STACKS)
+def test_only_the_stand_in_x_has_a_token_of_the_api_server(folder: str) -> None:
+    with_token = [
+        one for one in ours(build(folder)) if (t := pod(one)) and t["spec"].get("automountServiceAccountToken")
+    ]
+    assert [called(one) for one in with_token] == (["Deployment x"] if folder == "rehearsal" else [])
+
+
+def test_the_rehearsal_differs_from_the_stack_in_nothing_but_where_x_is() -> None:
+    stack = {called(one) + one["metadata"].get("namespace", ""): one for one in build(".")}
+    rehearsal = {called(one) + one["metadata"].get("namespace", ""): one for one in build("rehearsal")}
+    added = {name: rehearsal[name] for name in rehearsal.keys() - stack.keys()}
+    assert stack.keys() <= rehearsal.keys()
+    assert all(one["metadata"]["labels"]["app.kubernetes.io/name"] == "x" for one in added.values())
+    changed = {name.removesuffix("monitoring") for name in stack if stack[name] != rehearsal[name]}
+    assert changed == {
+        "CronJob banner",  # where the API is, and its certificate
+        "Deployment json-exporter",  # its certificate
+        "NetworkPolicy banner",  # the way there
+        "NetworkPolicy json-exporter",
+        "Probe x-user",  # where the API is
+        "Secret banner-keys",  # the stand-in's keys
+    }
+
+
+# ------------------------------------------------------------------------------------------------ one truth
+
+
+def environment(one: Object, objects: tuple[Object, ...]) -> dict[str, str]:
+    """A workload's variables with a value, as the kubelet makes them: settings first, and $(...) replaced."""
+    [container] = (pod(one) or {})["spec"]["containers"]
+    made: dict[str, str] = {}
+    for source in container.get("envFrom", []):
+        made |= find(objects, "ConfigMap", source["configMapRef"]["name"])["data"]
+    for variable in container["env"]:
+        if "value" in variable:
+            value = re.sub(r"\$\((\w+)\)", lambda found: made.get(found[1], found[0]), variable["value"])
+            made[variable["name"]] = value
+    return made
+
+
+@pytest.mark.parametrize("folder", STACKS)
+def test_dashboard_job_exporter_and_alerts_speak_of_the_same_series(folder: str) -> None:
+    objects = build(folder)
+    dashboard = json.loads(
+        find(objects, "ConfigMap", "grafana-dashboard-twitter-followers")["data"]["twitter-followers.json"]
+    )
+    panels = {str(panel["id"]): panel for panel in dashboard["panels"]}
+    modules = yaml.safe_load(
+        next(
+            one for one in objects if one["kind"] == "ConfigMap" and one["metadata"]["name"].startswith("json-exporter")
+        )["data"]["modules.yaml"]
+    )["modules"]
+    probe = find(objects, "Probe", "x-user")["spec"]
+    [metric] = [metric["name"] for metric in modules[probe["module"]]["metrics"]]
+    rules = json.dumps([one["spec"] for one in ours(objects) if one["kind"] == "PrometheusRule"])
+    jobs = [one for one in ours(objects) if one["kind"] == "CronJob"]
+    accounts = set()
+    assert len(jobs) == (2 if folder == "two-accounts" else 1)
+    for job in jobs:
+        settings = environment(job, objects)
+        accounts.add(settings["account"])
+        image = urlsplit(settings["image_url"])
+        asked = {name: values[0] for name, values in parse_qs(image.query).items()}
+        condition = urlsplit(settings["publish_if_url"])
+        [query] = parse_qs(condition.query)["query"]
+
+        uid, slug = image.path.removeprefix("/render/d-solo/").split("/")
+        assert (uid, slug) == (dashboard["uid"], dashboard["title"].lower().replace(" ", "-"))
+        assert (asked["width"], asked["height"]) == ("1500", "500")
+        panel = panels[asked["panelId"]]
+        assert f"/api/datasources/proxy/uid/{panel['datasource']['uid']}/api/v1/query" == condition.path
+        [target] = panel["targets"]
+        assert target["datasource"] == panel["datasource"]
+        assert target["expr"].replace("$account", asked["var-account"]) == query
+        assert query == f'{metric}{{username="{settings["account"]}"}}'
+        assert (image.scheme, image.netloc) == (condition.scheme, condition.netloc)
+    assert {"2", "4"} <= panels.keys()
+    assert set(probe["targets"]["staticConfig"]["static"]) == accounts
+    [username] = [
+        one for one in probe["targets"]["staticConfig"]["relabelingConfigs"] if one["targetLabel"] == "username"
+    ]
+    assert username["sourceLabels"] == ["__param_target"]
+    assert metric in rules
+    assert f'job=\\"{probe["jobName"]}\\"' in rules or f"job={probe['jobName']}" in rules
+    assert 'deployment=\\"image-renderer\\"' in rules
+    assert find(objects, "Deployment", "image-renderer")
+
+
+def test_the_data_source_is_the_one_that_kube_prometheus_provisions() -> None:
+    config = find(build("."), "Secret", "grafana-datasources")["stringData"]["datasources.yaml"]
+    [source] = json.loads(config)["datasources"]
+    # Grafana derives the uid of a provisioned source without one from its name.
+    assert (source["name"], source.get("uid")) == ("prometheus", None)
+
+
+def test_the_example_of_another_json_source_is_commented_out_and_would_be_valid() -> None:
+    text = (K8S / "json-exporter/probe-example.yaml").read_text()
+    assert all(line.startswith("#") for line in text.splitlines() if line)
+    probe = yaml.safe_load("\n".join(line.removeprefix("# ") for line in text.splitlines()[1:]))
+    modules, example = (K8S / "json-exporter/modules.yaml").read_text().split("\n# Another")
+    lines = [line.removeprefix("# ") for line in example.splitlines()[1:]]
+    assert probe["spec"]["module"] in yaml.safe_load("\n".join(line[2:] for line in lines))
+    assert yaml.safe_load(modules).keys() == {"modules"}
+    definition = find(build("setup"), "CustomResourceDefinition", "probes.monitoring.coreos.com")
+    jsonschema.validate(
+        probe, strict(definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]), jsonschema.Draft4Validator
+    )
+
+
+# ------------------------------------------------------------------------------------------------ small
+
+
+def quantity(text: str | int) -> float:
+    """A Kubernetes quantity as a number: cores, or bytes."""
+    units = {"m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30}
+    found = re.fullmatch(r"([\d.]+)(\D*)", str(text))
+    assert found, text
+    return float(found[1]) * units.get(found[2], 1)
+
+
+def requests(objects: tuple[Object, ...]) -> tuple[float, float]:
+    """What the pods on one node ask for: cores, and GiB."""
+    asked = []
+    for one in objects:
+        if template := pod(one):
+            replicas = one["spec"].get("replicas", 1)
+            asked += [(replicas, container.get("resources", {})) for container in template["spec"]["containers"]]
+        elif one["kind"] in ("Prometheus", "Alertmanager"):
+            # Beside each runs the operator's config reloader, which asks for 10m and 50Mi.
+            reloader = {"requests": {"cpu": "10m", "memory": "50Mi"}}
+            asked += [(one["spec"]["replicas"], of) for of in (one["spec"]["resources"], reloader)]
+    cpu = sum(replicas * quantity(of.get("requests", {}).get("cpu", 0)) for replicas, of in asked)
+    memory = sum(replicas * quantity(of.get("requests", {}).get("memory", 0)) for replicas, of in asked)
+    return round(cpu, 3), round(memory / 2**30, 2)
+
+
+def test_small_asks_for_less_and_fits_a_node_of_4_gb(capsys: pytest.CaptureFixture[str]) -> None:
+    before, after = requests(build(".")), requests(build(SMALL))
+    with capsys.disabled():
+        print(f"\nrequests on one node, cores and GiB: the stack {before}, with small {after}")
+    assert after[0] < before[0]
+    assert after[1] < before[1]
+    assert after[0] < 1
+    # Of 4 GB, k3s and the system keep 1 to 1.5; what is left must also hold what pods take beyond their requests.
+    assert after[1] < 2
+    workloads = [one for one in build(SMALL) if pod(one) or one["kind"] in ("Prometheus", "Alertmanager")]
+    assert {one["spec"].get("replicas", 1) for one in workloads} == {1}
+    readme = (K8S / "README.md").read_text()
+    for cores, gib in (before, after):
+        assert f"{cores:g} cores" in readme
+        assert f"{gib:g} GiB" in readme

@@ -1,0 +1,61 @@
+"""The stand-ins as programs, for containers: they listen on every interface.
+
+python -m rehearsal x --name NAME --host x.example
+python -m rehearsal grafana --x http://localhost:8080
+"""
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The command line's settings."""
+    parser = argparse.ArgumentParser(prog="rehearsal", description="Stand-ins for X and Grafana.")
+    stand_ins = parser.add_subparsers(dest="stand_in", required=True)
+    keys = "the keys it takes are in the environment: consumer_key ... access_token_secret, bearer_token"
+    x = stand_ins.add_parser("x", help="X's API behind TLS, and a profile page", epilog=keys)
+    x.add_argument("--name", default="NAME", help="the account's name (default: NAME)")
+    x.add_argument("--host", nargs="+", default=[], help="names and addresses that the certificate is good for")
+    x.add_argument("--tls-port", type=int, default=8443, help="the API's port (default: 8443)")
+    x.add_argument("--page-port", type=int, default=8080, help="the page's port (default: 8080)")
+    x.add_argument("--ca-config-map", metavar="NAMESPACE/NAME", help="in a pod: write the CA there, as ca.crt")
+    grafana = stand_ins.add_parser("grafana", help="Grafana's panel, dashboard API and data source proxy")
+    grafana.add_argument("--port", type=int, default=3000, help="default: 3000")
+    source = grafana.add_mutually_exclusive_group(required=True)
+    source.add_argument("--x", metavar="URL", help="draw the history of the stand-in X whose page is there")
+    source.add_argument("--prometheus", metavar="URL", help="draw what this Prometheus knows")
+    grafana.add_argument("--password", help="let nobody in but the user admin with this password")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Serves until SIGTERM or Ctrl-C."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(0))  # a container's first process has no handler but its own
+    settings = parse(argv)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stdout)
+    if settings.stand_in == "x":
+        from rehearsal.x import X, write_ca_config_map
+
+        ports = {"tls_port": settings.tls_port, "page_port": settings.page_port}
+        with X(settings.name, hosts=settings.host, bind="0.0.0.0", keys=os.environ, **ports) as x:  # noqa: S104 - a container
+            if settings.ca_config_map:
+                write_ca_config_map(x.ca_pem, *settings.ca_config_map.split("/"))
+            print(f"X's API at https://{x.host}, the profile at {x.page}/{x.name}", flush=True)
+            threading.Event().wait()
+    else:
+        from rehearsal.grafana import Grafana
+
+        source = {"x": settings.x, "prometheus": settings.prometheus, "password": settings.password}
+        with Grafana(bind="0.0.0.0", port=settings.port, **source) as grafana:  # noqa: S104 - a container
+            print(f"Grafana at {grafana.url}", flush=True)
+            threading.Event().wait()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,540 @@
+"""The stand-ins answer as X and Grafana do, or else what is tried against them proves nothing."""
+
+import hashlib
+import io
+import json
+import re
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import requests
+import trustme
+import tweepy
+from flask import request
+from oauthlib.oauth1 import Client
+from PIL import Image
+from support import pictures
+from support.paths import TESTS
+
+from rehearsal.grafana import ANSWERS as GRAFANA_ANSWERS
+from rehearsal.grafana import Grafana
+from rehearsal.servers import application, serving
+from rehearsal.x import UPLOAD_ANSWERS, USER_ANSWERS, X, write_ca_config_map
+
+PNG = pictures.plain(1500, 500)
+UPLOAD = "/1.1/account/update_profile_banner.json"
+USER = "/2/users/by/username/"
+BEARER = {"Authorization": "Bearer test-bearer-token"}
+
+
+@pytest.fixture
+def x() -> Iterator[X]:
+    with X() as stand_in:
+        yield stand_in
+
+
+@pytest.fixture
+def grafana(x: X) -> Iterator[Grafana]:
+    with Grafana(x=x.page) as stand_in:
+        yield stand_in
+
+
+def sign(x: X, url: str, timestamp: str | None = None, **keys: str) -> dict[str, str]:
+    """The headers of a signed POST, with other keys than the right ones where given."""
+    right = {key: value for key, value in x.keys.items() if key != "bearer_token"} | keys
+    client = Client(
+        right["consumer_key"],
+        right["consumer_secret"],
+        right["access_token"] or None,
+        right["access_token_secret"],
+        timestamp=timestamp,
+    )
+    _, headers, _ = client.sign(url, "POST")
+    return dict(headers)
+
+
+def post(x: X, body: bytes = PNG, field: str = "banner", headers: dict[str, str] | None = None) -> requests.Response:
+    url = f"https://{x.host}{UPLOAD}"
+    signed = sign(x, url) if headers is None else headers
+    return requests.post(url, files={field: ("banner.png", body)}, headers=signed, verify=x.ca, timeout=10)
+
+
+def user(
+    x: X, name: str = "NAME", fields: str = "public_metrics", headers: dict[str, str] = BEARER
+) -> requests.Response:
+    url = f"https://{x.host}{USER}{name}"
+    return requests.get(url, params={"user.fields": fields}, headers=headers, verify=x.ca, timeout=10)
+
+
+def size(body: bytes) -> tuple[int, int]:
+    with Image.open(io.BytesIO(body), formats=("PNG",)) as picture:
+        picture.load()
+        return picture.size
+
+
+def test_an_upload_by_tweepy_becomes_the_banner(x: X, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", x.ca)
+    auth = tweepy.OAuth1UserHandler(*(x.keys[key] for key in list(x.keys)[:4]))
+    tweepy.API(auth, host=x.host).update_profile_banner("banner.png", file=PNG)
+    assert x.banners == [PNG]
+    assert requests.get(x.page + "/banner.png", timeout=10).content == PNG
+    digest = hashlib.sha256(PNG).hexdigest()
+    expected = {"name": "NAME", "followers": x.followers, "banners": 1, "attempts": 1, "sha256": digest}
+    assert requests.get(x.page + "/state", timeout=10).json() == expected | {"answers": {"upload": "ok", "user": "ok"}}
+
+
+def test_success_has_an_empty_body(x: X) -> None:
+    answer = post(x)
+    assert (answer.status_code, answer.content) == (200, b"")
+
+
+@pytest.mark.parametrize("key", ["consumer_key", "consumer_secret", "access_token", "access_token_secret"])
+@pytest.mark.parametrize("wrong", ["wrong", "test-consumer-key\n", ""])
+def test_a_wrong_key_is_401_with_code_32(x: X, key: str, wrong: str) -> None:
+    answer = post(x, headers=sign(x, f"https://{x.host}{UPLOAD}", **{key: wrong}))
+    assert (answer.status_code, answer.json()["errors"][0]["code"]) == (401, 32)
+    assert (x.attempts, x.banners) == (1, [])
+
+
+def test_a_request_without_a_signature_is_401(x: X) -> None:
+    assert post(x, headers={}).status_code == 401
+
+
+def test_a_signature_for_another_path_is_401(x: X) -> None:
+    assert post(x, headers=sign(x, f"https://{x.host}/1.1/account/settings.json")).status_code == 401
+
+
+def test_a_signature_counts_once(x: X) -> None:
+    headers = sign(x, f"https://{x.host}{UPLOAD}")
+    assert [post(x, headers=headers).status_code for _ in range(2)] == [200, 401]
+
+
+@pytest.mark.parametrize("seconds", [-3600, 3600])
+def test_a_clock_that_is_off_is_401_with_code_135(x: X, seconds: int) -> None:
+    answer = post(x, headers=sign(x, f"https://{x.host}{UPLOAD}", timestamp=str(int(time.time()) + seconds)))
+    assert (answer.status_code, answer.json()["errors"][0]["code"]) == (401, 135)
+
+
+def picture(kind: str) -> bytes:
+    out = io.BytesIO()
+    Image.new("RGB", (150, 50), "navy").save(out, kind)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "status"),
+    [
+        pytest.param(PNG, "banner", 200, id="PNG"),
+        pytest.param(picture("JPEG"), "banner", 200, id="JPEG"),
+        pytest.param(picture("GIF"), "banner", 200, id="GIF"),
+        pytest.param(picture("BMP"), "banner", 422, id="BMP"),
+        pytest.param(b"", "banner", 422, id="empty"),
+        pytest.param(b"<!doctype html><title>Grafana</title>", "banner", 422, id="HTML"),
+        pytest.param(PNG[: len(PNG) // 2], "banner", 422, id="half a PNG"),
+        pytest.param(PNG, "picture", 400, id="another field"),
+        pytest.param(bytes(5_000_001), "banner", 413, id="over 5 MB"),
+        pytest.param(bytes(5_000_000), "banner", 422, id="5 MB"),
+    ],
+)
+def test_x_takes_pictures_alone(x: X, body: bytes, field: str, status: int) -> None:
+    answer = post(x, body, field)
+    assert answer.status_code == status
+    assert x.banners == ([body] if status == 200 else [])
+    if status == 400:
+        assert answer.json()["errors"][0]["code"] == 38
+
+
+UPLOAD_TABLE: dict[str, tuple[int, int | None]] = {
+    "ok": (200, None),
+    "201": (201, None),
+    "202": (202, None),
+    "no-picture": (400, 38),
+    "keys": (401, 32),
+    "token": (401, 89),
+    "clock": (401, 135),
+    "credits": (402, None),
+    "access-level": (403, 453),
+    "read-only": (403, 261),
+    "suspended": (403, 64),
+    "not-found": (404, 34),
+    "too-large": (413, None),
+    "not-resizable": (422, 120),
+    "rate-limit": (429, 88),
+    "usage-cap": (429, None),
+    "server-error": (503, 130),
+}
+
+
+@pytest.mark.parametrize("name", sorted(UPLOAD_ANSWERS.keys() - {"silent"}))
+def test_x_says_what_it_is_told_to_an_upload(x: X, name: str) -> None:
+    told = requests.put(x.page + "/answers", json={"upload": name}, timeout=10)
+    assert (told.status_code, told.json()["upload"]) == (200, name)
+    answer = post(x)
+    codes = [error["code"] for error in answer.json().get("errors", [])] if answer.content else []
+    status, code = UPLOAD_TABLE[name]
+    assert (answer.status_code, codes) == (status, [code] if code else [])
+    assert len(x.banners) == (status < 300)
+    if status == 402:
+        assert answer.json()["title"] == "CreditsDepleted"
+    if status == 429:
+        assert 0 < int(answer.headers["x-rate-limit-reset"]) - time.time() <= 900
+
+
+def test_a_silent_x_answers_nothing_until_it_ends() -> None:
+    with X() as x:
+        x.answers["upload"] = "silent"
+        url = f"https://{x.host}{UPLOAD}"
+        with pytest.raises(requests.ReadTimeout):
+            requests.post(url, files={"banner": PNG}, headers=sign(x, url), verify=x.ca, timeout=1)
+        began = time.monotonic()
+    assert time.monotonic() - began < 2
+    assert x.banners == []
+
+
+@pytest.mark.parametrize("said", [{"upload": "nonsense"}, {"nonsense": "ok"}, {"user": "ok", "upload": 1}, ["ok"]])
+def test_an_unknown_answer_is_refused_and_changes_nothing(x: X, said: Any) -> None:
+    told = requests.put(x.page + "/answers", json=said, timeout=10)
+    assert (told.status_code, x.answers) == (400, {"upload": "ok", "user": "ok"})
+    assert "credits" in told.json()["known"]["upload"]
+
+
+def test_the_follower_count_is_where_x_has_it_and_follow_raises_it(x: X) -> None:
+    before = user(x).json()["data"]["public_metrics"]["followers_count"]
+    assert requests.post(x.page + "/follow", timeout=10).json()["followers"] == before + 1
+    assert user(x, "name").json()["data"]["public_metrics"]["followers_count"] == before + 1
+
+
+def test_public_metrics_come_only_when_asked_for(x: X) -> None:
+    data = user(x, fields="").json()["data"]
+    assert (data["username"], "public_metrics" in data) == ("NAME", False)
+
+
+@pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic dGVzdDp0ZXN0"}])
+def test_a_user_is_told_to_nobody_without_the_bearer_token(x: X, headers: dict[str, str]) -> None:
+    answer = user(x, headers=headers)
+    assert (answer.status_code, answer.json()["title"]) == (401, "Unauthorized")
+
+
+def test_an_unknown_user_is_200_with_errors_and_no_data(x: X) -> None:
+    answer = user(x, "NOSUCH")
+    assert (answer.status_code, answer.json().keys()) == (200, {"errors"})
+
+
+@pytest.mark.parametrize("name", USER_ANSWERS)
+def test_x_says_what_it_is_told_about_a_user(x: X, name: str) -> None:
+    x.answers["user"] = name
+    answer = user(x)
+    expected = {"ok": 200, "unauthorized": 401, "credits": 402, "rate-limit": 429, "unknown": 200, "garbled": 200}
+    assert answer.status_code == expected[name]
+    if name == "garbled":
+        with pytest.raises(requests.JSONDecodeError):
+            answer.json()
+    else:
+        assert ("data" in answer.json()) == (name == "ok")
+
+
+def test_the_certificate_is_good_for_the_names_given_and_by_the_ca_told() -> None:
+    with X(hosts=["x.monitoring.svc"]) as x:
+        authority = requests.get(x.page + "/ca.pem", timeout=10).text
+        assert authority == Path(x.ca).read_text()
+        context = ssl.create_default_context(cadata=authority)
+        host, port = x.host.split(":")
+        with (
+            socket.create_connection((host, int(port))) as plain,
+            context.wrap_socket(plain, server_hostname="x.monitoring.svc") as tls,
+        ):
+            assert tls.getpeercert() is not None
+
+
+def test_a_pod_writes_its_ca_into_a_config_map(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, str | None, dict[str, Any]]] = []
+
+    def patch() -> dict[str, Any]:
+        asked.append((request.content_type or "", request.headers.get("Authorization"), json.loads(request.data)))
+        return {}
+
+    authority, context = trustme.CA(), ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.crt"))
+    (tmp_path / "token").write_text("test-service-account\n")
+    app = application({"PATCH /api/v1/namespaces/monitoring/configmaps/x-ca": patch})
+    with serving(app, "127.0.0.1", 0, context) as port:
+        monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+        monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(port))
+        write_ca_config_map("the CA", "monitoring", "x-ca", account=tmp_path)
+        with pytest.raises(requests.HTTPError):
+            write_ca_config_map("the CA", "elsewhere", "x-ca", account=tmp_path)
+    config_map = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x-ca"}, "data": {"ca.crt": "the CA"}}
+    assert asked == [("application/apply-patch+yaml", "Bearer test-service-account", config_map)]
+
+
+def test_a_client_that_never_shakes_hands_keeps_nobody_out(x: X) -> None:
+    host, port = x.host.split(":")
+    with socket.create_connection((host, int(port))):
+        assert post(x).status_code == 200
+
+
+def test_the_stand_ins_image_has_the_very_packages_that_are_tested_here() -> None:
+    packages = [
+        set(re.findall(r"^([\w.-]+==[^ \\]+)", file.read_text(), re.MULTILINE))
+        for file in (TESTS / "rehearsal/requirements.txt", TESTS / "requirements.txt")
+    ]
+    assert packages[0]
+    assert packages[0] <= packages[1]
+
+
+def test_without_a_banner_there_is_none(x: X) -> None:
+    assert requests.get(x.page + "/banner.png", timeout=10).status_code == 404
+
+
+def test_the_page_is_at_the_name(x: X) -> None:
+    answer = requests.get(x.page, timeout=10)
+    assert (answer.url, answer.status_code) == (x.page + "/NAME", 200)
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ("width=1500&height=500", (1500, 500)),
+        ("width=1500&height=500&scale=2", (3000, 1000)),
+        ("width=1500&height=500&scale=1.5", (2250, 750)),
+        ("width=1501&height=501&scale=1.1", (1651, 551)),
+        ("height=500", (1000, 500)),
+        ("width=1500", (1500, 500)),
+        ("width=600&height=200", (1000, 500)),
+        ("width=9000&height=700", (3000, 700)),
+        ("width=1500&height=-1", (1500, 1125)),
+        ("width=1500&height=500&theme=light&from=now-30d&to=now&tz=Europe%2FAmsterdam", (1500, 500)),
+        ("width=1500&height=500&from=1700000000000&to=1700000060000&timezone=No%2FWhere", (1500, 500)),
+    ],
+)
+def test_a_panel_has_the_size_that_grafana_gives_it(grafana: Grafana, asked: str, expected: tuple[int, int]) -> None:
+    answer = requests.get(f"{grafana.image_url.partition('?')[0]}?orgId=1&panelId=2&{asked}", timeout=10)
+    assert (answer.status_code, answer.headers["Content-Type"]) == (200, "image/png")
+    assert size(answer.content) == expected
+
+
+@pytest.mark.parametrize(
+    ("panel", "colour"), [("2", (0x11, 0x12, 0x17)), ("panel-2", (0x11, 0x12, 0x17)), ("4", (0x0A, 0x5D, 0xBB))]
+)
+def test_there_are_two_panels_of_one_size(grafana: Grafana, panel: str, colour: tuple[int, int, int]) -> None:
+    shown = requests.get(grafana.image_url.replace("panelId=2", f"panelId={panel}"), timeout=10).content
+    assert size(shown) == (1500, 500)
+    with Image.open(io.BytesIO(shown)) as picture:
+        assert picture.convert("RGB").getpixel((0, 0)) == colour
+
+
+@pytest.mark.parametrize(
+    "asked", ["width=x", "height=1.5", "scale=x", "scale=0", "scale=nan", "timeout=x", "from=then"]
+)
+def test_a_bad_parameter_is_400(grafana: Grafana, asked: str) -> None:
+    answer = requests.get(f"{grafana.image_url.partition('?')[0]}?panelId=2&{asked}", timeout=10)
+    assert (answer.status_code, answer.headers["Content-Type"]) == (400, "text/html; charset=UTF-8")
+
+
+def line(body: bytes, column: int) -> int:
+    """How many dots from the top of a 1500x500 panel its line is, in that column."""
+    with Image.open(io.BytesIO(body)) as shown:
+        dots = np.asarray(shown.convert("RGB"))[:, column].astype(int)
+    return int(np.flatnonzero(np.abs(dots - (0x1D, 0xA1, 0xF2)).sum(axis=1) < 30)[0])
+
+
+def test_the_line_goes_up_by_follow(x: X, grafana: Grafana) -> None:
+    before = requests.get(grafana.image_url, timeout=10).content
+    for _ in range(5):
+        requests.post(x.page + "/follow", timeout=10)
+    after = requests.get(grafana.image_url, timeout=10).content
+    rise = [line(body, 1380) - line(body, 1421) for body in (before, after)]
+    assert rise[1] > rise[0] + 30
+
+
+RENDER_TABLE: dict[str, tuple[int, str, tuple[int, int] | bytes]] = {
+    "login-redirect": (302, "text/html", b"/login"),
+    "bad-parameter": (400, "text/html", b"Render parameters error"),
+    "token-unknown": (401, "application/json", b"invalid API key"),
+    "token-expired": (401, "application/json", b"Expired API key"),
+    "token-deleted": (500, "application/json", b"invalid API key"),
+    "password": (401, "application/json", b"Invalid username or password"),
+    "forbidden": (403, "application/json", b"Access denied"),
+    "not-found": (404, "text/plain", b"Not found"),
+    "timeout": (408, "text/html", b"timed out"),
+    "busy": (429, "application/json", b"too many requests"),
+    "render-failed": (500, "text/html", b"Rendering failed."),
+    "bad-gateway": (502, "text/html", b""),
+    "no-render-in-path": (200, "text/html", b"<!doctype html>"),
+    "text": (200, "image/png", b"Grafana Image Renderer (Go)"),
+    "pdf": (200, "image/png", b"%PDF-"),
+    "no-renderer": (200, "image/png", (478, 208)),
+    "render-limit": (200, "image/png", (526, 202)),
+    "canned-1004x404": (200, "image/png", (1004, 404)),
+    "canned-523x200": (200, "image/png", (523, 200)),
+    "canned-503x203": (200, "image/png", (503, 203)),
+    "no-data": (200, "image/png", (1500, 500)),
+    "data-source-down": (200, "image/png", (1500, 500)),
+    "wrong-panel": (200, "image/png", (1500, 500)),
+    "wrong-dashboard": (200, "image/png", (1500, 500)),
+    "login-page": (200, "image/png", (1500, 500)),
+}
+
+
+@pytest.mark.parametrize("name", sorted(GRAFANA_ANSWERS["render"] - {"ok", "slow", "silent"}))
+def test_grafana_says_what_it_is_told_to_a_render(grafana: Grafana, name: str) -> None:
+    assert requests.put(grafana.url + "/answers", json={"render": name}, timeout=10).status_code == 200
+    answer = requests.get(grafana.image_url, allow_redirects=False, timeout=10)
+    status, kind, content = RENDER_TABLE[name]
+    assert (answer.status_code, answer.headers["Content-Type"].partition(";")[0]) == (status, kind)
+    assert content in answer.content if isinstance(content, bytes) else content == size(answer.content)
+    assert answer.headers.get("Location") == ("/login" if status == 302 else None)
+
+
+@pytest.mark.parametrize("name", ["slow", "silent"])
+def test_a_slow_grafana_keeps_its_client_waiting(grafana: Grafana, name: str) -> None:
+    grafana.answers["render"] = name
+    with pytest.raises(requests.ReadTimeout):
+        requests.get(grafana.image_url, timeout=1)
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        (("panelId=2", "panelId=999"), "wrong-panel"),
+        (("wR0Yf26Gk", "NOSUCHuid"), "wrong-dashboard"),
+    ],
+)
+def test_what_is_not_there_is_a_picture_of_the_right_size(grafana: Grafana, change: tuple[str, str], name: str) -> None:
+    shown = requests.get(grafana.image_url.replace(*change), timeout=10).content
+    grafana.answers["render"] = name
+    assert shown == requests.get(grafana.image_url, timeout=10).content
+
+
+def test_without_its_source_grafana_shows_no_data_and_a_red_corner() -> None:
+    with X() as x:
+        gone = x.page
+    with Grafana(x=gone) as grafana:
+        shown = requests.get(grafana.image_url, timeout=10).content
+        assert requests.get(grafana.publish_if_url, timeout=10).status_code == 502
+        grafana.answers["render"] = "data-source-down"
+        assert shown == requests.get(grafana.image_url, timeout=10).content
+
+
+DASHBOARD_TABLE: dict[str, tuple[int, Callable[[str], bool]]] = {
+    "ok": (200, lambda text: '"id":2' in text and '"id":4' in text),
+    "elements": (200, lambda text: '"panel-2"' in text and '"panels"' not in text),
+    "no-panels": (200, lambda text: '"panels":[]' in text),
+    "missing": (404, lambda text: "Dashboard not found" in text),
+    "other-404": (404, lambda text: "ashboard" not in text),
+    "unauthorized": (401, lambda text: "invalid API key" in text),
+    "forbidden": (403, lambda text: "Access denied" in text),
+    "server-error": (500, lambda text: "error" in text),
+    "garbled": (200, lambda text: not text.endswith("}")),
+}
+QUERY_TABLE: dict[str, tuple[int, Callable[[str], bool]]] = {
+    "ok": (200, lambda text: '"username":"NAME"' in text),
+    "empty": (200, lambda text: '"result":[]' in text),
+    "bad-query": (400, lambda text: "bad_data" in text),
+    "unauthorized": (401, lambda text: "invalid API key" in text),
+    "server-error": (500, lambda text: "internal" in text),
+    "down": (502, lambda text: not text),
+    "garbled": (200, lambda text: not text.endswith("}")),
+}
+
+
+@pytest.mark.parametrize("name", sorted(GRAFANA_ANSWERS["dashboard"]))
+def test_grafana_says_what_it_is_told_of_the_dashboard(grafana: Grafana, name: str) -> None:
+    grafana.answers["dashboard"] = name
+    answer = requests.get(f"{grafana.url}/api/dashboards/uid/wR0Yf26Gk", timeout=10)
+    status, good = DASHBOARD_TABLE[name]
+    assert (answer.status_code, good(answer.text)) == (status, True)
+
+
+@pytest.mark.parametrize("name", sorted(GRAFANA_ANSWERS["query"]))
+def test_grafana_says_what_it_is_told_to_a_query(grafana: Grafana, name: str) -> None:
+    grafana.answers["query"] = name
+    answer = requests.get(grafana.publish_if_url, timeout=10)
+    status, good = QUERY_TABLE[name]
+    assert (answer.status_code, good(answer.text)) == (status, True)
+
+
+def test_another_dashboard_is_404(grafana: Grafana) -> None:
+    answer = requests.get(f"{grafana.url}/api/dashboards/uid/NOSUCHuid", timeout=10)
+    assert (answer.status_code, answer.json()["message"]) == (404, "Dashboard not found")
+
+
+def test_a_query_for_another_series_finds_none(grafana: Grafana) -> None:
+    url = grafana.publish_if_url.replace("x_user_followers_count", "up")
+    assert requests.get(url, timeout=10).json()["data"]["result"] == []
+
+
+@pytest.mark.parametrize(
+    ("given", "status"),
+    [
+        ({}, 302),
+        ({"auth": ("admin", "test-password")}, 200),
+        ({"auth": ("admin", "wrong")}, 401),
+        ({"auth": ("somebody", "test-password")}, 401),
+        ({"headers": {"Authorization": "Bearer test-token"}}, 200),
+        ({"headers": {"Authorization": "Bearer wrong"}}, 401),
+    ],
+)
+def test_who_may_see_a_panel(x: X, given: dict[str, Any], status: int) -> None:
+    with Grafana(x=x.page, password="test-password", token="test-token") as grafana:
+        assert requests.get(grafana.image_url, allow_redirects=False, timeout=10, **given).status_code == status
+        dashboard = requests.get(f"{grafana.url}/api/dashboards/uid/wR0Yf26Gk", timeout=10, **given)
+        assert dashboard.status_code == (401 if status == 302 else status)
+
+
+def test_an_unknown_token_is_401_where_anybody_may_look(grafana: Grafana) -> None:
+    assert requests.get(grafana.image_url, timeout=10).status_code == 200
+    assert requests.get(grafana.image_url, headers={"Authorization": "Bearer x"}, timeout=10).status_code == 401
+
+
+def test_grafana_draws_what_prometheus_knows() -> None:
+    asked: list[dict[str, str]] = []
+    results: list[dict[str, Any]] = []
+
+    def answer() -> dict[str, Any]:
+        asked.append(request.args.to_dict())
+        return {"status": "success", "data": {"resultType": "matrix", "result": results}}
+
+    app = application({"GET /api/v1/query_range": answer, "GET /api/v1/query": answer})
+    with serving(app, "127.0.0.1", 0) as port, Grafana(prometheus=f"http://127.0.0.1:{port}/") as grafana:
+        empty = requests.get(grafana.image_url, timeout=10).content
+        assert {"query", "start", "end", "step"} == asked[0].keys()
+        assert float(asked[0]["end"]) - float(asked[0]["start"]) == pytest.approx(300, abs=1)
+        assert requests.get(grafana.publish_if_url, timeout=10).json()["data"]["result"] == []
+        assert asked[1] == {"query": "x_user_followers_count"}
+        now = time.time()
+        results += [
+            {"metric": {"username": name}, "values": [[now - 300 + 10 * step, str(base + step)] for step in range(31)]}
+            for name, base in (("NAME", 1600), ("other", 1500))
+        ]
+        full = requests.get(grafana.image_url, timeout=10).content
+        grafana.answers["render"] = "no-data"
+        assert empty == requests.get(grafana.image_url, timeout=10).content
+    assert line(full, 100) > line(full, 1400)
+
+
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "arguments", [("x", "--tls-port", "0", "--page-port", "0"), ("grafana", "--port", "0", "--x", "http://x")]
+)
+def test_a_stand_in_ends_at_once_when_told(tmp_path: Path, arguments: tuple[str, ...], stop: signal.Signals) -> None:
+    environment = {"PYTHONPATH": str(TESTS), "MPLCONFIGDIR": str(tmp_path), "TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-m", "rehearsal", *arguments]
+    with subprocess.Popen(command, env=environment, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        ready = next(text for text in process.stdout if "at http" in text)
+        began = time.monotonic()
+        process.send_signal(stop)
+        status = process.wait(timeout=10)
+    assert (status, time.monotonic() - began < 5, "127.0.0.1:" in ready) == (0, True, True)
+    assert not list(tmp_path.glob("x-*"))

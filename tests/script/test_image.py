@@ -1,0 +1,223 @@
+"""The job's image, built and run by docker or podman, against the stand-in X and a Grafana on this machine."""
+
+import gzip
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rehearsal.x import X
+from support.paths import TOP
+from support.peers import Connection, Handler, Peer, answers, paths
+from support.pictures import plain
+
+from script.test_renders import FOLDER, NEEDS_RENDERS, PUBLISHED, QUERY, grafana, rows
+
+IMAGE = "localhost/banner-under-test:1"
+BASE = re.findall("^FROM (docker.io/[^ \n]+)", (TOP / "Dockerfile").read_text(), re.MULTILINE)[-1]
+HARDENED = ("--read-only", "--tmpfs", "/tmp", "--user", "12345:12345", "--cap-drop", "ALL", "--memory", "64m")
+RENDER = "/render/d-solo/wR0Yf26Gk/twitter-followers?orgId=1&panelId=2&width=1500&height=500"
+GOOD = plain(1500, 500)
+IMPORTS = """if True:
+    import time
+    began = time.process_time()
+    import requests, tweepy
+    print(time.process_time() - began)
+"""
+
+pytestmark = pytest.mark.xdist_group("image")
+
+
+@pytest.fixture(scope="session")
+def image(engine: str) -> str:
+    """The name of the image, built; where its base can't be pulled, tests/tools/base_image makes a stand-in before."""
+    built = subprocess.run([engine, "build", "--tag", IMAGE, TOP], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert built.returncode == 0, built.stdout.decode()
+    return IMAGE
+
+
+@pytest.fixture(scope="session")
+def added(engine: str, image: str, tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
+    """The layers, uncompressed tar archives, that the image has and its base has not."""
+    archive = tmp_path_factory.mktemp("saved") / "image.tar"
+    subprocess.run([engine, "save", "--output", archive, image], check=True, capture_output=True)
+    with tarfile.open(archive) as saved:
+        [manifest] = json.loads(content(saved, "manifest.json"))
+        layers = [content(saved, name) for name in manifest["Layers"]]
+    return layers[len(inspect(engine, BASE)["RootFS"]["Layers"]) :]
+
+
+@pytest.fixture(scope="session")
+def files(added: Sequence[bytes]) -> dict[str, tarfile.TarInfo]:
+    """Those that the image adds to its base, by their absolute path."""
+    found = {}
+    for layer in added:
+        with tarfile.open(fileobj=io.BytesIO(layer)) as archive:
+            found.update({f"/{member.name}": member for member in archive})
+    return found
+
+
+@pytest.fixture
+def x() -> Iterator[X]:
+    with X() as x:
+        yield x
+
+
+def content(archive: tarfile.TarFile, name: str) -> bytes:
+    file = archive.extractfile(name)
+    assert file, name
+    return file.read()
+
+
+def inspect(engine: str, image: str) -> dict[str, dict[str, Any]]:
+    said = subprocess.run([engine, "image", "inspect", image], check=True, capture_output=True).stdout
+    [found] = json.loads(said)
+    return dict(found)
+
+
+def command(engine: str, x: X, image_url: str, options: Sequence[str], **more: str) -> list[str]:
+    """The run of a container on this machine's network, with the settings to publish at the stand-in X."""
+    settings = {**x.environment(), "REQUESTS_CA_BUNDLE": "/ca.pem", "image_url": image_url, **more}
+    environment = [option for pair in settings.items() for option in ("--env", "=".join(pair))]
+    world = ("--network", "host", "--volume", f"{x.ca}:/ca.pem:ro")
+    return [engine, "run", "--rm", *world, *environment, *options, IMAGE]
+
+
+@pytest.mark.usefixtures("image")
+@pytest.mark.parametrize(
+    ("render", "sent"),
+    [
+        pytest.param(answers(body=GOOD), [GOOD], id="good"),
+        pytest.param(answers(body=GOOD[:-20]), [], id="cut"),
+        pytest.param(answers(body=GOOD, content_type="text/html"), [], id="page"),
+    ],
+)
+def test_any_user_read_only_and_in_64_mb_publishes_a_good_picture_byte_for_byte_and_no_other(
+    engine: str, x: X, render: Handler, sent: Sequence[bytes]
+) -> None:
+    with Peer(paths({"/render/": render})) as server:
+        line = command(engine, x, server.url + RENDER, HARDENED)
+        run = subprocess.run(line, capture_output=True, text=True)
+    assert x.banners == sent, run.stderr
+    assert run.stdout.startswith("published: ") if sent else run.stderr.startswith("failed: ")
+
+
+@pytest.mark.usefixtures("image")
+@NEEDS_RENDERS
+@pytest.mark.parametrize("row", rows(), ids=lambda row: row["file"])
+def test_any_user_read_only_and_in_64_mb_meets_the_verdict_on_a_real_answer(
+    engine: str, x: X, row: dict[str, Any]
+) -> None:
+    with Peer(grafana(row)) as server:
+        query = f"{server.url}{QUERY}?query=x_user_followers_count"
+        line = command(engine, x, server.url + row["image_url"], HARDENED, publish_if_url=query)
+        run = subprocess.run(line, capture_output=True, text=True)
+    sent = [(FOLDER / row["file"]).read_bytes()] if row["verdict"] in PUBLISHED else []
+    assert x.banners == sent, run.stderr
+    assert re.match("published: " if sent else "skipped: |failed: ", run.stdout + run.stderr)
+
+
+def test_the_memory_limit_of_these_tests_holds(engine: str, image: str, tmp_path: Path) -> None:
+    greedy = [engine, "run", "--rm", *HARDENED, "--entrypoint", "python", image, "-c", "b'x' * (200 << 20)"]
+    # podman's monitor leaves a file named oom where it was started.
+    assert subprocess.run(greedy, cwd=tmp_path, capture_output=True).returncode == 137
+
+
+@pytest.mark.usefixtures("image")
+@pytest.mark.parametrize(("sent", "status"), [("TERM", 143), ("INT", 130)])
+def test_as_process_1_it_ends_within_2_seconds_of_the_signal(engine: str, x: X, sent: str, status: int) -> None:
+    name = f"banner-{os.getpid()}"
+    with Peer(Connection.hold) as server:
+        line = command(engine, x, server.url + RENDER, ["--name", name])
+        with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+            assert server.holding.wait(30)
+            began = time.monotonic()
+            subprocess.run([engine, "kill", "--signal", sent, name], check=True, capture_output=True)
+            stdout, stderr = run.communicate(timeout=30)
+            seconds = time.monotonic() - began
+    assert run.returncode == status
+    assert seconds < 2
+    assert stdout == ""
+    assert stderr.startswith(f"stopped by SIG{sent}")
+    assert x.attempts == 0
+
+
+@pytest.mark.usefixtures("image")
+def test_stop_takes_less_than_2_seconds(engine: str, x: X) -> None:
+    name = f"banner-{os.getpid()}"
+    with Peer(Connection.hold) as server:
+        line = command(engine, x, server.url + RENDER, ["--detach", "--name", name])
+        subprocess.run(line, check=True, capture_output=True)
+        assert server.holding.wait(30)
+        began = time.monotonic()
+        subprocess.run([engine, "stop", name], check=True, capture_output=True)
+        assert time.monotonic() - began < 2
+
+
+def test_what_it_adds_to_its_base_is_under_15_mb_compressed(added: Sequence[bytes]) -> None:
+    assert 0 < sum(len(gzip.compress(layer)) for layer in added) < 15e6
+
+
+def test_it_adds_the_script_and_the_two_libraries_with_theirs_and_nothing_else(
+    files: dict[str, tarfile.TarInfo],
+) -> None:
+    packages = {path.split("/")[2].split("-")[0] for path in files if path.endswith("dist-info/METADATA")}
+    pinned = set(re.findall("^[a-z0-9_-]+", (TOP / "requirements.txt").read_text(), re.MULTILINE))
+    assert {name.lower() for name in packages} == {name.replace("-", "_") for name in pinned}
+    modules = {path.split("/")[2] for path in files if re.fullmatch("/banner/[^/]+[.]py", path)}
+    assert modules == {"banner.py"}
+    outside = [path for path in files if not path.startswith("/banner") and not files[path].isdir()]
+    assert outside == []
+
+
+def test_all_of_it_is_compiled_and_can_be_read_by_anyone_and_written_by_root_alone(
+    files: dict[str, tarfile.TarInfo],
+) -> None:
+    compiled = {path.replace("/__pycache__", "").split(".")[0] for path in files if path.endswith(".pyc")}
+    assert {path.removesuffix(".py") for path in files if path.endswith(".py")} == compiled
+    ours = [member for path, member in files.items() if path.startswith("/banner")]
+    assert [m.name for m in ours if not m.mode & 0o004 or m.mode & 0o022 or m.uid or m.gid] == []
+
+
+def test_importing_takes_no_longer_inside_than_outside(engine: str, image: str) -> None:
+    def fastest(command: Sequence[str]) -> float:
+        """CPU seconds."""
+        return min(float(subprocess.run(command, check=True, capture_output=True).stdout) for _ in range(3))
+
+    outside = [sys.executable, "-c", IMPORTS]
+    inside = [
+        engine,
+        "run",
+        "--rm",
+        *HARDENED,
+        "--env",
+        "PYTHONPATH=/banner",
+        "--entrypoint",
+        "python",
+        image,
+        "-c",
+        IMPORTS,
+    ]
+    assert fastest(inside) < 2 * fastest(outside)
+
+
+def test_its_user_is_a_number_and_not_root(engine: str, image: str) -> None:
+    assert re.fullmatch("[1-9][0-9]*:[1-9][0-9]*", inspect(engine, image)["Config"]["User"])
+
+
+def test_its_labels_say_what_it_is_and_the_version_of_the_script(engine: str, image: str) -> None:
+    labels = inspect(engine, image)["Config"]["Labels"]
+    said = {key.removeprefix("org.opencontainers.image."): value for key, value in labels.items()}
+    assert said["title"] == "banner"
+    assert said["licenses"] == "MIT"
+    assert said["base.name"] == BASE
+    version = subprocess.run([engine, "run", "--rm", image, "--version"], check=True, capture_output=True, text=True)
+    assert version.stdout == f"banner {said['version']}\n"

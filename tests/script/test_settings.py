@@ -1,0 +1,470 @@
+"""The settings: how they are read, what is said of wrong ones, where credentials and the picture go."""
+
+import ast
+import base64
+import os
+import re
+import ssl
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from support import pictures
+from support.paths import BANNER
+from support.peers import Connection, Peer, answers, paths, says, tunnel
+from support.script import KEYS, PASSWORD, RENDER, TOKEN, Run, leaks, one_line, run
+
+import banner
+
+GOOD = pictures.png(150, 50)
+SIZE = "&width=150&height=50"
+NAMES = [*KEYS, "image_url", "grafana_token", "publish_if_url", "image_path", "deadline_seconds", "x_host"]
+SERIES = says({"status": "success", "data": {"resultType": "vector", "result": [{"metric": {}, "value": [1, "2"]}]}})
+GRAFANA = paths({"/render/": answers(200, GOOD), "/api/v1/query": SERIES})
+
+
+@dataclass
+class World:
+    """A Grafana that is also the Prometheus, an X, and the settings of a good run."""
+
+    grafana: Peer
+    x: Peer
+    settings: dict[str, str]
+
+    @property
+    def untouched(self) -> bool:
+        return self.grafana.connections == self.x.connections == 0
+
+
+@pytest.fixture
+def world(tls: ssl.SSLContext, ca_file: str) -> Iterator[World]:
+    with Peer(GRAFANA) as grafana, Peer(answers(200, content_type=None), tls) as x:
+        settings = {"image_url": grafana.url + RENDER + SIZE, "x_host": x.host, "REQUESTS_CA_BUNDLE": ca_file}
+        yield World(grafana, x, KEYS | settings)
+
+
+def published(world: World, done: Run) -> bool:
+    return done.status == 0 and done.stderr == "" and [request.banner for request in world.x.requests] == [GOOD]
+
+
+# --- reading
+
+
+@pytest.mark.parametrize("case", [str.upper, str.lower, str.title], ids=lambda case: case.__name__)
+def test_names_are_read_in_any_case(case: type[str], world: World, tmp_path: Path) -> None:
+    ours = {case(name): world.settings[name] for name in NAMES if name in world.settings}
+    path = {
+        case("image_path"): str(tmp_path / "elsewhere.png"),
+        "REQUESTS_CA_BUNDLE": world.settings["REQUESTS_CA_BUNDLE"],
+    }
+    done = run(tmp_path, ours | path)
+    assert published(world, done), done
+    assert (tmp_path / "elsewhere.png").read_bytes() == GOOD
+
+
+@pytest.mark.parametrize("space", ["\n", "\r\n", " ", "\t", " \n\n"], ids=repr)
+def test_values_are_stripped(space: str, world: World, tmp_path: Path) -> None:
+    path = {"image_path": str(tmp_path / "banner.png"), "deadline_seconds": "20"}
+    stripped = {name: space + value + space for name, value in (world.settings | path).items() if name in NAMES}
+    done = run(tmp_path, world.settings | stripped)
+    assert published(world, done), done
+    assert 'oauth_consumer_key="test-consumer-key"' in world.x.requests[0].headers["authorization"]
+
+
+@pytest.mark.parametrize("seconds", ["20", "20.5", "999999999.999"])
+def test_deadline_seconds_is_any_number_above_zero(seconds: str, world: World, tmp_path: Path) -> None:
+    assert published(world, run(tmp_path, {**world.settings, "deadline_seconds": seconds}))
+
+
+def test_nothing_is_sent_when_the_deadline_is_over_at_the_start(world: World, tmp_path: Path) -> None:
+    done = run(tmp_path, {**world.settings, "deadline_seconds": "0.01"})
+    assert (done.status, done.stdout) == (1, "")
+    assert "out of time after 0.01 s" in done.stderr
+    assert world.x.connections == 0
+
+
+def test_the_defaults_are_those_of_the_help() -> None:
+    settings = banner.read_settings({**KEYS, "image_url": "http://grafana:3000" + RENDER}, dry_run=False)
+    assert (settings.width, settings.height, settings.deadline) == (1500, 500, 45)
+    assert (settings.x_host, settings.query, settings.dry_run) == ("api.twitter.com", None, False)
+    assert settings.path.name == "banner.png"
+
+
+def test_no_repr_shows_a_secret() -> None:
+    url = "http://user:test-password%2Fwith%40signs@grafana:3000" + RENDER
+    given = {**KEYS, "image_url": url, "publish_if_url": url}
+    for settings in (given, {**given, "grafana_token": TOKEN}):
+        assert not leaks(repr(banner.read_settings(settings, dry_run=False)))
+
+
+# --- what is wrong, all of it at once
+
+WRONG = [
+    *((name, "", "missing|blank|empty") for name in [*KEYS, "image_url"]),
+    *((name, " \n", "blank|empty") for name in NAMES),
+    *((name, f'"{value}"', "quote") for name, value in [*KEYS.items(), ("grafana_token", TOKEN), ("x_host", "x.test")]),
+    ("consumer_key", "'test-consumer-key'", "quote"),
+    ("consumer_key", "'test-consumer-key", "quote"),
+    ("consumer_key", 'test-consumer-key"', "quote"),
+    *((name, "test one", "line|white space") for name in [*KEYS, "grafana_token"]),
+    ("publish_if_url", "http://grafana:3000/api/v1/query?query=up or down", "line|white space"),
+    ("image_url", '"http://grafana:3000' + RENDER + '"', "quote"),
+    ("image_path", '"/tmp/banner.png"', "quote"),
+    ("deadline_seconds", '"45"', "quote|number"),
+    *((name, "test-one\ntest-two", "line|white space") for name in [*KEYS, "grafana_token", "x_host", "image_path"]),
+    ("consumer_secret", "test-one\rtest-two", "line|white space"),
+    ("image_url", "http://grafana:3000/render/d-solo/a\nb?panelId=2", "line|white space"),
+    *(
+        ("deadline_seconds", value, "number|above")
+        for value in ["soon", "0", "0.0", "-1", "nan", "inf", "-inf", "1e999", "4 5", "0x10", ".5", "1000000000"]
+    ),
+    *(
+        ("x_host", value, "host")
+        for value in ["https://api.x.com", "api.x.com/1.1", "user@api.x.com", "a@x.com", "api.x.com:port", "a b"]
+    ),
+    *(
+        ("image_url", value, "URL|http")
+        for value in [
+            "grafana:3000" + RENDER,
+            "ftp://grafana" + RENDER,
+            "file:///etc/passwd",
+            "http://" + RENDER,
+            "http://user:password@" + RENDER,
+            "https:///render",
+            "http://grafana:port" + RENDER,
+            "http://grafana:99999" + RENDER,
+            "http://grafana:0" + RENDER,
+            "http://[::1" + RENDER,
+            RENDER,
+        ]
+    ),
+    *(("publish_if_url", value, "URL|http") for value in ["prometheus:9090/api/v1/query?query=up", "http://", "up"]),
+    *(
+        (name, f"http://grafana:3000{RENDER}&{name}={value}", "number|positive")
+        for name in ("width", "height", "scale")
+        for value in ("0", "-1", "wide", "nan", "inf", "1e300", "")
+    ),
+    ("panelId", "http://grafana:3000/render/d-solo/uid/slug?orgId=1", "missing|panelId"),
+    ("panelId", "http://grafana:3000/render/d-solo/uid/slug?panelId=", "missing|panelId"),
+    ("panelId", "http://grafana:3000/render/d-solo/uid/slug?panelId=&panelId=2", "missing|panelId"),
+    ("panelId", "http://grafana:3000/grafana/render/d-solo/uid?orgId=1", "missing|panelId"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "problem"), WRONG, ids=lambda part: repr(part)[:40])
+def test_a_wrong_setting_is_named_before_anything_is_sent(name: str, value: str, problem: str) -> None:
+    good = {**KEYS, "image_url": "http://grafana:3000" + RENDER}
+    setting = name if name in NAMES else "image_url"
+    with pytest.raises(banner.MustAct) as raised:
+        banner.read_settings({**good, setting: value}, dry_run=False)
+    line = str(raised.value)
+    assert name in line
+    assert any(word in line for word in problem.split("|"))
+    assert set(re.findall(r"\w+", line)) & {*NAMES} <= {name, "image_url"}
+    assert not leaks(line)
+    assert one_line(line + "\n")
+
+
+@pytest.mark.parametrize("arguments", [[], ["--dry-run"]], ids=str)
+def test_all_that_is_wrong_is_said_at_once_and_nothing_is_sent(
+    arguments: list[str], world: World, tmp_path: Path
+) -> None:
+    wrong = {
+        "consumer_key": '"test-consumer-key"',
+        "consumer_secret": "test-consumer\nsecret",
+        "access_token": " ",
+        "image_url": world.grafana.url + RENDER + "&width=-1&height=x&scale=0",
+        "grafana_token": "'" + TOKEN + "'",
+        "publish_if_url": "prometheus:9090",
+        "image_path": "",
+        "deadline_seconds": "-5",
+        "x_host": "https://" + world.x.host,
+    }
+    without = {name: value for name, value in world.settings.items() if name != "access_token_secret"}
+    done = run(tmp_path, without | wrong, *arguments)
+    assert done.status == 2
+    assert done.stdout == ""
+    assert one_line(done.stderr), done.stderr
+    for name in [*wrong, "width", "height", "scale", *([] if arguments else ["access_token_secret"])]:
+        assert name in done.stderr, f"{name} is not in: {done.stderr}"
+    assert not leaks(done.output)
+    assert world.untouched
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_with_nothing_set_all_that_is_needed_is_named(tmp_path: Path) -> None:
+    done = run(tmp_path, {})
+    assert done.status == 2
+    assert one_line(done.stderr)
+    assert [name for name in NAMES if name in done.stderr] == [*KEYS, "image_url"]
+
+
+@pytest.mark.parametrize("name", KEYS)
+def test_one_wrong_key_stops_the_run_before_it_starts(name: str, world: World, tmp_path: Path) -> None:
+    done = run(tmp_path, {**world.settings, name: f"'{KEYS[name]}'"})
+    assert (done.status, done.stdout) == (2, "")
+    assert name in done.stderr
+    assert not leaks(done.output)
+    assert world.untouched
+
+
+# --- flags
+
+
+def test_help_names_every_setting_and_exit_code(tmp_path: Path) -> None:
+    done = run(tmp_path, {}, "--help")
+    assert (done.status, done.stderr) == (0, "")
+    for word in [
+        *NAMES,
+        "--dry-run",
+        "--version",
+        "HTTP_PROXY",
+        "NO_PROXY",
+        "REQUESTS_CA_BUNDLE",
+        "0",
+        "1",
+        "2",
+        "143",
+        "130",
+    ]:
+        assert word in done.stdout, word
+
+
+def test_version_is_one_line(tmp_path: Path) -> None:
+    done = run(tmp_path, {}, "--version")
+    assert (done.status, done.stderr, done.stdout) == (0, "", f"banner {banner.__version__}\n")
+
+
+def test_an_unknown_flag_is_a_wrong_setting(world: World, tmp_path: Path) -> None:
+    done = run(tmp_path, world.settings, "--dryrun")
+    assert done.status == 2
+    assert world.untouched
+
+
+def test_a_dry_run_needs_no_keys_and_uploads_nothing(world: World, tmp_path: Path) -> None:
+    settings = {name: value for name, value in world.settings.items() if name not in KEYS}
+    done = run(tmp_path, settings, "--dry-run")
+    assert (done.status, done.stderr) == (0, "")
+    assert one_line(done.stdout)
+    assert (tmp_path / "banner.png").read_bytes() == GOOD
+    assert world.x.connections == 0
+
+
+def test_a_dry_run_checks_as_strictly(world: World, tmp_path: Path) -> None:
+    wrong_size = world.settings["image_url"].replace("width=150", "width=1500")
+    done = run(tmp_path, {**world.settings, "image_url": wrong_size}, "--dry-run")
+    assert (done.status, done.stdout) == (1, "")
+    assert not (tmp_path / "banner.png").exists()
+
+
+# --- where credentials go
+
+
+def authorizations(peer: Peer) -> set[str | None]:
+    assert peer.requests
+    return {request.headers.get("authorization") for request in peer.requests}
+
+
+@pytest.mark.parametrize(
+    ("login", "sent"),
+    [
+        ("user:secret@", b"user:secret"),
+        ("user:test-password%2Fwith%40signs@", f"user:{PASSWORD}".encode()),
+        ("us%3Aer:a:b@", b"us:er:a:b"),
+        ("user@", b"user:"),
+        ("us%C3%A9r:p%C3%A4ss@", "usér:päss".encode()),
+    ],
+)
+def test_credentials_in_the_url_go_out_as_basic(login: str, sent: bytes, world: World, tmp_path: Path) -> None:
+    url = world.settings["image_url"].replace("http://", "http://" + login)
+    assert published(world, run(tmp_path, {**world.settings, "image_url": url}))
+    assert authorizations(world.grafana) == {"Basic " + base64.b64encode(sent).decode()}
+    assert len(world.grafana.requests) == 2  # the dashboard is asked for with the same
+    assert login not in str(world.x.requests)
+
+
+def test_the_token_goes_to_the_same_origin(world: World, tmp_path: Path) -> None:
+    query = world.grafana.url + "/api/v1/query?query=up"
+    assert published(world, run(tmp_path, {**world.settings, "grafana_token": TOKEN, "publish_if_url": query}))
+    assert authorizations(world.grafana) == {f"Bearer {TOKEN}"}
+    assert len(world.grafana.requests) == 3
+
+
+@pytest.mark.parametrize(
+    ("base", "other", "same"),
+    [
+        ("http://grafana.test", "http://grafana.test:80", True),
+        ("https://grafana.test", "https://GRAFANA.test:443", True),
+        ("http://grafana.test", "https://grafana.test", False),
+        ("http://grafana.test", "http://grafana.test:443", False),
+    ],
+)
+def test_an_origin_is_scheme_host_and_port(
+    base: str, other: str, same: bool, tls: ssl.SSLContext, ca_file: str, tmp_path: Path
+) -> None:
+    def proxy(connection: Connection) -> None:
+        request = connection.receive()
+        granted = tunnel(tls, proxy), SERIES if "/api/v1/query" in request.target else answers(200, GOOD)
+        granted[request.method != "CONNECT"](connection)
+
+    with Peer(proxy) as peer:
+        settings = {"HTTP_PROXY": peer.url, "HTTPS_PROXY": peer.url, "REQUESTS_CA_BUNDLE": ca_file}
+        settings |= {"image_url": base + RENDER + SIZE, "publish_if_url": other + "/api/v1/query?query=up"}
+        done = run(tmp_path, {**settings, "grafana_token": TOKEN}, "--dry-run")
+    assert done.status == 0, done
+    sent = [request.headers.get("authorization") for request in peer.requests if "/api/v1/query" in request.target]
+    assert sent == [f"Bearer {TOKEN}" if same else None]
+
+
+@pytest.mark.parametrize("other", ["port", "scheme", "host", "userinfo"])
+def test_the_token_goes_to_no_other_origin(other: str, world: World, tls: ssl.SSLContext, tmp_path: Path) -> None:
+    with Peer(SERIES, tls if other == "scheme" else None) as prometheus:
+        url = prometheus.url if other != "host" else f"http://localhost:{prometheus.port}"
+        url = url.replace("://", "://user:password@") if other == "userinfo" else url
+        settings = {"grafana_token": TOKEN, "publish_if_url": url + "/api/v1/query?query=up"}
+        done = run(tmp_path, world.settings | settings)
+        assert published(world, done), done
+        basic = "Basic " + base64.b64encode(b"user:password").decode()
+        assert authorizations(prometheus) == {basic if other == "userinfo" else None}
+        assert TOKEN not in str(prometheus.requests)
+    assert TOKEN not in str(world.x.requests)
+
+
+def test_the_same_host_and_port_by_another_name_is_another_origin(world: World, tmp_path: Path) -> None:
+    query = f"http://localhost:{world.grafana.port}/api/v1/query?query=up"
+    assert published(world, run(tmp_path, {**world.settings, "grafana_token": TOKEN, "publish_if_url": query}))
+    assert [request.headers.get("authorization") for request in world.grafana.requests if "query" in request.path] == [
+        None
+    ]
+
+
+@pytest.mark.parametrize(
+    ("organisation", "asked"), [("orgId=3", {"targetOrgId": ["3"]}), ("theme=dark", {"theme": ["dark"]})]
+)
+def test_the_dashboard_is_asked_of_the_organisation(
+    organisation: str, asked: dict[str, list[str]], world: World, tmp_path: Path
+) -> None:
+    image_url = world.settings["image_url"].replace("orgId=1", organisation)
+    assert published(world, run(tmp_path, {**world.settings, "image_url": image_url}))
+    [target] = [request.target for request in world.grafana.requests if "/api/dashboards/" in request.path]
+    size = {"panelId": ["2"], "width": ["150"], "height": ["50"]}
+    assert parse_qs(urlsplit(target).query) == asked | size
+
+
+@pytest.mark.parametrize("token", [None, TOKEN])
+@pytest.mark.parametrize("named_by", ["HOME", "NETRC"])
+def test_no_netrc_is_used(named_by: str, token: str | None, world: World, tmp_path: Path) -> None:
+    netrc = tmp_path / ("netrc" if named_by == "NETRC" else ".netrc")
+    netrc.write_text("default login netrc-user password netrc-password\n")
+    netrc.chmod(0o600)
+    settings = world.settings | {"publish_if_url": f"http://localhost:{world.grafana.port}/api/v1/query?query=up"}
+    settings |= {"NETRC": str(netrc)} if named_by == "NETRC" else {}
+    settings |= {"grafana_token": token} if token else {}
+    assert published(world, run(tmp_path, settings))
+    assert authorizations(world.grafana) == ({None, f"Bearer {token}"} if token else {None})
+    assert "Basic" not in str(world.x.requests)
+
+
+def test_x_is_asked_with_the_keys_alone(world: World, tmp_path: Path) -> None:
+    assert published(world, run(tmp_path, {**world.settings, "grafana_token": TOKEN}))
+    (request,) = world.x.requests
+    assert request.target == "/1.1/account/update_profile_banner.json"
+    assert request.headers["authorization"].startswith("OAuth ")
+    assert 'oauth_token="1234567890-test-access-token"' in request.headers["authorization"]
+    assert KEYS["consumer_secret"].encode() not in request.head + request.body
+
+
+# --- where the picture is written
+
+
+def test_image_path_is_replaced_whole(world: World, tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "my banner.png"
+    path.parent.mkdir()
+    path.write_bytes(b"the one before, and longer" * 9999)
+    assert published(world, run(tmp_path, {**world.settings, "image_path": str(path)}))
+    assert path.read_bytes() == GOOD
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_relative_image_path_is_taken_from_the_working_directory(world: World, tmp_path: Path) -> None:
+    assert published(world, run(tmp_path, {**world.settings, "image_path": "banner-here.png"}))
+    assert (tmp_path / "banner-here.png").read_bytes() == GOOD
+
+
+def kept(folder: Path) -> Path:
+    """A picture of the run before in that folder."""
+    path = folder / "banner.png"
+    path.write_bytes(b"the one before")
+    return path
+
+
+def unwritten(world: World, done: Run, tmp_path: Path) -> None:
+    """Asserts that the run failed as a whole: one line, nothing sent, and what was there is as it was."""
+    assert (done.status, done.stdout) == (1, ""), done
+    assert one_line(done.stderr)
+    assert "image_path" in done.stderr
+    assert world.x.connections == 0
+    assert [file.name for file in tmp_path.rglob("*") if file.name not in ("banner.png", "folder")] == []
+
+
+def test_a_full_disk_leaves_what_was_there(world: World, tmp_path: Path) -> None:
+    path = kept(tmp_path)
+    little = ["prlimit", f"--fsize={len(GOOD) // 2}"]
+    done = run(tmp_path, {**world.settings, "image_path": str(path)}, before=little)
+    unwritten(world, done, tmp_path)
+    assert path.read_bytes() == b"the one before"
+
+
+@pytest.mark.parametrize(
+    "path", ["missing/banner.png", "folder", "banner.png/banner.png", "x" * 300, "/proc/banner.png"]
+)
+def test_a_path_that_cannot_be_written_is_said(path: str, world: World, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    kept(tmp_path)
+    done = run(tmp_path, {**world.settings, "image_path": path})
+    unwritten(world, done, tmp_path)
+    assert (tmp_path / "banner.png").read_bytes() == b"the one before"
+
+
+def test_control_characters_in_image_path_do_not_reach_the_terminal(world: World, tmp_path: Path) -> None:
+    done = run(tmp_path, {**world.settings, "image_path": str(tmp_path / "\x1b[31mred\u202e.png")})
+    assert one_line(done.output), done
+    assert world.untouched == (done.status == 2)
+
+
+def test_any_user_may_run_it_in_a_read_only_directory(world: World) -> None:
+    if os.getuid() != 0:
+        pytest.skip("to change to another user, run the tests as root")
+    someone = ["setpriv", "--reuid=54321", "--regid=54321", "--clear-groups"]
+    with tempfile.TemporaryDirectory() as name:  # pytest's own folders are closed to other users
+        folder = Path(name)
+        folder.chmod(0o1777)
+        authority = folder / "ca.pem"
+        authority.write_bytes(Path(world.settings["REQUESTS_CA_BUNDLE"]).read_bytes())
+        authority.chmod(0o444)
+        settings = {**world.settings, "HOME": "/nonexistent", "REQUESTS_CA_BUNDLE": str(authority)}
+        done = run(folder, settings, before=someone, cwd=Path("/"))
+        assert published(world, done), done
+        assert (folder / "banner.png").read_bytes() == GOOD
+        assert (folder / "banner.png").stat().st_uid == 54321
+
+
+# --- the script itself
+
+
+def test_it_is_short_enough_to_be_read() -> None:
+    assert len(BANNER.read_text().splitlines()) <= 425
+
+
+def test_it_needs_tweepy_and_requests_and_no_other() -> None:
+    imported = set()
+    for node in ast.walk(ast.parse(BANNER.read_text())):
+        if isinstance(node, ast.Import):
+            imported |= {name.name.split(".")[0] for name in node.names}
+        if isinstance(node, ast.ImportFrom):
+            imported.add((node.module or ".").split(".")[0])
+    assert imported - sys.stdlib_module_names == {"tweepy", "requests"}

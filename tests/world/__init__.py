@@ -1,1 +1,0 @@
-"""A world to rehearse in: stand-ins for X and Grafana, good enough for people, for the tests and for Kubernetes."""
