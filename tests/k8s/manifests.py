@@ -1,6 +1,7 @@
 """What kubectl's own kustomize makes of k8s/, and what it says about the objects."""
 
 import functools
+import re
 import shutil
 import subprocess
 import tempfile
@@ -43,11 +44,15 @@ def copy() -> Path:
         lines = example.read_text().splitlines()
         filled = [f"{line}test-{line[:-1]}" if line.endswith("=") else line for line in lines]
         example.with_name(".env").write_text("\n".join(filled))
-    small = folder / "with-small"
-    small.mkdir()
-    kustomization = {"resources": ["../stack"], "components": ["../secrets", "../small"]}
-    (small / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
+    components = [f"../components/{name}" for name in ("secrets", "small", "replacements")]
+    overlay("with-small", folder, resources=["../stack"], components=components)
     return folder
+
+
+def overlay(name: str, folder: Path, **kustomization: Any) -> None:
+    """Writes a kustomization of that name into a copy of k8s/."""
+    (folder / name).mkdir()
+    (folder / name / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
 
 
 @functools.cache
@@ -98,6 +103,11 @@ def containers(objects: tuple[Object, ...]) -> Iterator[tuple[Object, Object]]:
     for one in objects:
         for container in (pod(one) or {"spec": {"containers": []}})["spec"]["containers"]:
             yield one, container
+
+
+def expanded(value: str, variables: dict[str, str]) -> str:
+    """An environment variable's value as the kubelet makes it: $(...) is one of those before it."""
+    return re.sub(r"\$\((\w+)\)", lambda found: variables.get(found[1], found[0]), value)
 
 
 def called(one: Object) -> str:

@@ -74,14 +74,14 @@ def test_the_api_server_takes_every_other_apply(folder: str) -> None:
 
 
 def test_keys_as_the_example_has_them_are_told_at_the_apply() -> None:
-    example = f"--from-env-file={K8S / 'secrets/.env.example'}"
+    example = f"--from-env-file={K8S / 'components/secrets/.env.example'}"
     create = ("create", "secret", "generic", "banner-keys", example, "--dry-run=server")
     with pytest.raises(kube.KubectlError) as told:
         monitoring(*create)
     assert "consumer_key, consumer_secret, access_token, access_token_secret, bearer_token, renderer_token" in str(
         told.value
     )
-    assert "missing or blank: fill in k8s/secrets/.env" in str(told.value)
+    assert "missing or blank: fill in k8s/components/secrets/.env" in str(told.value)
 
 
 def test_the_restricted_standard_admits_every_pod_of_ours() -> None:
@@ -144,6 +144,7 @@ def wanted(spec: Any) -> Iterator[tuple[str, str, str]]:
                     of = source[kind]
                     keys = [item["key"] for item in of.get("items", [])] or [""]
                     yield from ((kind, of.get(field) or of["name"], key) for key in keys)
+    settings = objects("configmap", "banner-settings")[0]["data"]
     for container in [*spec.get("initContainers", []), *spec["containers"]]:
         for source in container.get("envFrom", []):
             yield from ((kind.removesuffix("Ref"), of["name"], "") for kind, of in source.items() if kind != "prefix")
@@ -151,7 +152,7 @@ def wanted(spec: Any) -> Iterator[tuple[str, str, str]]:
             for kind, of in variable.get("valueFrom", {}).items():
                 if kind in ("secretKeyRef", "configMapKeyRef"):
                     yield kind.removesuffix("KeyRef"), of["name"], of["key"]
-            yield from named_service(variable.get("value", ""))
+            yield from named_service(manifests.expanded(variable.get("value", ""), settings))
 
 
 def named_service(url: str) -> Iterator[tuple[str, str, str]]:

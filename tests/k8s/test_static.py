@@ -55,7 +55,31 @@ def test_each_file_holds_one_object_and_is_called_by_its_kind_first() -> None:
 def test_kube_prometheus_is_a_pinned_remote_base_and_no_copy() -> None:
     text = "\n".join(path.read_text() for path in K8S.rglob("kustomization.yaml"))
     bases = set(re.findall(r"^ *- (https?://\S+)", text, re.MULTILINE))
-    assert bases == {f"{manifests.KUBE_PROMETHEUS}?ref=v0.18.0"}
+    assert bases == {f"{manifests.KUBE_PROMETHEUS}?ref=v0.18.0&timeout=120s&submodules=false"}
+
+
+def test_what_an_overlay_merges_into_the_settings_reaches_their_places() -> None:
+    settings = {
+        "name": "banner-settings",
+        "namespace": "monitoring",
+        "behavior": "merge",
+        "literals": ["account=alice", "schedule=*/5 * * * *", "timezone=Europe/Amsterdam"],
+    }
+    manifests.overlay(
+        "overlaid",
+        manifests.copy(),
+        resources=["../ours"],
+        configMapGenerator=[settings],
+        components=["../components/replacements"],
+        images=[{"name": "localhost/banner", "newName": "registry.test/banner", "newTag": "2.0.0"}],
+    )
+    objects = build("overlaid")
+    job = find(objects, "CronJob", "banner")
+    assert (job["spec"]["schedule"], job["spec"]["timeZone"]) == ("*/5 * * * *", "Europe/Amsterdam")
+    assert [container["image"] for _, container in containers((job,))] == ["registry.test/banner:2.0.0"]
+    assert find(objects, "Probe", "x-user")["spec"]["targets"]["staticConfig"]["static"] == ["alice"]
+    merged = find(objects, "ConfigMap", "banner-settings")["data"]
+    assert (merged["account"], merged["panel"]) == ("alice", "2")
 
 
 # ------------------------------------------------------------------------------------------------ validity
@@ -158,7 +182,7 @@ def test_all_that_a_workload_names_is_there(folder: str) -> None:
     objects = build(folder)
     for one in ours(objects):
         if template := pod(one):
-            for what in named(template["spec"]):
+            for what in [*named(template["spec"]), *services(environment(one, objects))]:
                 assert provided(objects, *what), f"{called(one)} names {what}"
     for one in objects:
         if one["kind"] == "Service":
@@ -177,18 +201,18 @@ def named(spec: Object) -> Iterator[tuple[str, str, str]]:
         for source in container.get("envFrom", []):
             yield "ConfigMap", source["configMapRef"]["name"], ""
         for variable in container.get("env", []):
-            yield from named_by(variable)
+            if secret := variable.get("valueFrom", {}).get("secretKeyRef"):
+                yield "Secret", secret["name"], secret["key"]
 
 
-def named_by(variable: Object) -> Iterator[tuple[str, str, str]]:
-    """What an environment variable names: a key of a Secret, or a Service and its port."""
-    if secret := variable.get("valueFrom", {}).get("secretKeyRef"):
-        yield "Secret", secret["name"], secret["key"]
-    url = urlsplit(variable.get("value", ""))
-    if url.scheme in ("http", "https") and url.hostname:
-        yield "Service", url.hostname.split(".")[0], str(url.port)
-    if variable["name"] == "x_host":
-        yield "Service", variable["value"].split(".")[0], "443"
+def services(variables: dict[str, str]) -> Iterator[tuple[str, str, str]]:
+    """The Services that environment variables name, with their port."""
+    for name, value in variables.items():
+        url = urlsplit(value)
+        if url.scheme in ("http", "https") and url.hostname:
+            yield "Service", url.hostname.split(".")[0], str(url.port)
+        if name == "x_host":
+            yield "Service", value.split(".")[0], "443"
 
 
 def provided(objects: tuple[Object, ...], kind: str, name: str, key: str) -> bool:
@@ -254,7 +278,7 @@ def test_every_image_has_a_version(folder: str) -> None:
 def test_no_secret_is_in_git() -> None:
     listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "k8s"], cwd=TOP, capture_output=True)
     files = listed.stdout.decode().split()
-    assert "k8s/secrets/.env.example" in files
+    assert "k8s/components/secrets/.env.example" in files
     assert not [name for name in files if Path(name).name == ".env"]
     for name in files:
         if name.endswith(".env.example"):
@@ -272,10 +296,10 @@ def test_what_is_in_the_env_file_is_in_secrets_alone(folder: str) -> None:
 def test_without_an_env_file_the_build_says_which_file_is_missing(tmp_path: Path) -> None:
     kubectl = tool("kubectl", "https://kubernetes.io/docs/tasks/tools")
     subprocess.run(["cp", "-r", manifests.copy(), tmp_path / "k8s"], check=True)
-    (tmp_path / "k8s/secrets/.env").unlink()
+    (tmp_path / "k8s/components/secrets/.env").unlink()
     done = subprocess.run([kubectl, "kustomize", tmp_path / "k8s/banner"], capture_output=True, text=True)
     assert done.returncode != 0
-    assert "k8s/secrets/.env" in done.stderr
+    assert "k8s/components/secrets/.env" in done.stderr
     assert "no such file" in done.stderr
 
 
@@ -343,10 +367,9 @@ def environment(one: Object, objects: tuple[Object, ...]) -> dict[str, str]:
     made: dict[str, str] = {}
     for source in container.get("envFrom", []):
         made |= find(objects, "ConfigMap", source["configMapRef"]["name"])["data"]
-    for variable in container["env"]:
+    for variable in container.get("env", []):
         if "value" in variable:
-            value = re.sub(r"\$\((\w+)\)", lambda found: made.get(found[1], found[0]), variable["value"])
-            made[variable["name"]] = value
+            made[variable["name"]] = manifests.expanded(variable["value"], made)
     return made
 
 
@@ -380,7 +403,8 @@ def test_dashboard_job_exporter_and_alerts_speak_of_the_same_series(folder: str)
         assert (uid, slug) == (dashboard["uid"], dashboard["title"].lower().replace(" ", "-"))
         assert (asked["width"], asked["height"]) == ("1500", "500")
         panel = panels[asked["panelId"]]
-        assert f"/api/datasources/proxy/uid/{panel['datasource']['uid']}/api/v1/query" == condition.path
+        assert panel["datasource"]["uid"] == "${datasource}"
+        assert f"/api/datasources/proxy/uid/{asked['var-datasource']}/api/v1/query" == condition.path
         [target] = panel["targets"]
         assert target["datasource"] == panel["datasource"]
         assert target["expr"].replace("$account", asked["var-account"]) == query
