@@ -218,6 +218,23 @@ def test_public_metrics_come_only_when_asked_for(x: X) -> None:
     assert (data["username"], "public_metrics" in data) == ("NAME", False)
 
 
+def test_the_banner_has_a_new_address_after_each_upload_that_is_taken(x: X) -> None:
+    def address() -> str | None:
+        url: str | None = user(x, fields="public_metrics,profile_banner_url").json()["data"].get("profile_banner_url")
+        return url
+
+    addresses = [address()]
+    for status, body in ((200, PNG), (422, b"no picture"), (200, PNG)):
+        assert post(x, body).status_code == status
+        addresses.append(address())
+    none, first, after_a_refusal, second = addresses
+    assert none is None
+    assert first
+    assert first == after_a_refusal
+    assert second not in (None, first)
+    assert "profile_banner_url" not in user(x).json()["data"]
+
+
 @pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic dGVzdDp0ZXN0"}])
 def test_a_user_is_told_to_nobody_without_the_bearer_token(x: X, headers: dict[str, str]) -> None:
     answer = user(x, headers=headers)

@@ -30,6 +30,7 @@ MAX_BYTES = 5_000_000
 CLOCK_SECONDS = 300  # how far a client's clock may be off
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")  # where a pod has it
 RATE_SECONDS = 900  # the length of a rate limit's window
+ID = "2244994945"  # the account's
 
 
 def error(code: int, message: str) -> dict[str, Any]:
@@ -162,6 +163,7 @@ class X:
         self.answers = {"upload": "ok", "user": "ok"}
         self.attempts = 0
         self.banners: list[bytes] = []
+        self.changed = 0  # the Unix time in the address of the banner
         self.history = youth(time.time())
         self._bind, self._ports = bind, (tls_port, page_port)
         self._oauth = SignatureOnlyEndpoint(Keys(self.keys))
@@ -262,6 +264,7 @@ class X:
         elif status < 300:
             with self._lock:
                 self.banners.append(picture)
+                self.changed = max(int(time.time()), self.changed + 1)  # another address for each
         LOG.info("upload of %d bytes: %d", len(picture), status)
         return answer(status, body)
 
@@ -288,8 +291,11 @@ class X:
             return answer(200, {"errors": [lost]})
         if name != "ok":
             return answer(*USER_ANSWERS[name])
-        user: dict[str, Any] = {"id": "2244994945", "name": self.name, "username": self.name}
-        if "public_metrics" in request.args.get("user.fields", "").split(","):
+        user: dict[str, Any] = {"id": ID, "name": self.name, "username": self.name}
+        fields = request.args.get("user.fields", "").split(",")
+        if "profile_banner_url" in fields and self.banners:
+            user["profile_banner_url"] = f"https://pbs.twimg.com/profile_banners/{ID}/{self.changed}"
+        if "public_metrics" in fields:
             rest = {"following_count": 12, "post_count": 345, "listed_count": 6, "like_count": 78, "media_count": 9}
             user["public_metrics"] = {"followers_count": self.followers, **rest}
         return answer(200, {"data": user})
