@@ -386,8 +386,11 @@ def test_dashboard_job_exporter_and_alerts_speak_of_the_same_series(folder: str)
         )["data"]["modules.yaml"]
     )["modules"]
     probe = find(objects, "Probe", "x-user")["spec"]
-    [metric] = [metric["name"] for metric in modules[probe["module"]]["metrics"]]
-    rules = json.dumps([one["spec"] for one in ours(objects) if one["kind"] == "PrometheusRule"])
+    [read] = modules[probe["module"]]["metrics"]
+    [metric] = [f"{read['name']}_{value}" for value in read["values"]]
+    assert metric == "x_user_followers_count"
+    groups = [group for one in ours(objects) if one["kind"] == "PrometheusRule" for group in one["spec"]["groups"]]
+    rules = json.dumps(groups)
     jobs = [one for one in ours(objects) if one["kind"] == "CronJob"]
     accounts = set()
     assert len(jobs) == (2 if folder == "two-accounts" else 1)
@@ -411,11 +414,9 @@ def test_dashboard_job_exporter_and_alerts_speak_of_the_same_series(folder: str)
         assert query == f'{metric}{{username="{settings["account"]}"}}'
         assert (image.scheme, image.netloc) == (condition.scheme, condition.netloc)
     assert {"2", "4"} <= panels.keys()
-    assert set(probe["targets"]["staticConfig"]["static"]) == accounts
-    [username] = [
-        one for one in probe["targets"]["staticConfig"]["relabelingConfigs"] if one["targetLabel"] == "username"
-    ]
-    assert username["sourceLabels"] == ["__param_target"]
+    assert set(",".join(probe["targets"]["staticConfig"]["static"]).split(",")) == accounts
+    expected = [rule for group in groups for rule in group["rules"] if rule.get("record") == "banner:account"]
+    assert {rule["labels"]["username"] for rule in expected} == accounts
     assert metric in rules
     assert f'job=\\"{probe["jobName"]}\\"' in rules or f"job={probe['jobName']}" in rules
     assert 'deployment=\\"image-renderer\\"' in rules

@@ -19,7 +19,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     stand_ins = parser.add_subparsers(dest="stand_in", required=True)
     keys = "the keys it takes are in the environment: consumer_key ... access_token_secret, bearer_token"
     x = stand_ins.add_parser("x", help="X's API behind TLS, and a profile page", epilog=keys)
-    x.add_argument("--name", default="NAME", help="the account's name (default: NAME)")
+    x.add_argument("--name", default="NAME", help="the account's name, or several with commas (default: NAME)")
     x.add_argument("--host", nargs="+", default=[], help="names and addresses that the certificate is good for")
     x.add_argument("--tls-port", type=int, default=8443, help="the API's port (default: 8443)")
     x.add_argument("--page-port", type=int, default=8080, help="the page's port (default: 8080)")

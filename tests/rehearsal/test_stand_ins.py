@@ -32,7 +32,7 @@ from rehearsal.x import UPLOAD_ANSWERS, USER_ANSWERS, X, write_ca_config_map
 
 PNG = pictures.plain(1500, 500)
 UPLOAD = "/1.1/account/update_profile_banner.json"
-USER = "/2/users/by/username/"
+USERS = "/2/users/by"
 BEARER = {"Authorization": "Bearer test-bearer-token"}
 
 
@@ -71,8 +71,8 @@ def post(x: X, body: bytes = PNG, field: str = "banner", headers: dict[str, str]
 def user(
     x: X, name: str = "NAME", fields: str = "public_metrics", headers: dict[str, str] = BEARER
 ) -> requests.Response:
-    url = f"https://{x.host}{USER}{name}"
-    return requests.get(url, params={"user.fields": fields}, headers=headers, verify=x.ca, timeout=10)
+    url, params = f"https://{x.host}{USERS}", {"usernames": name, "user.fields": fields}
+    return requests.get(url, params=params, headers=headers, verify=x.ca, timeout=10)
 
 
 def size(body: bytes) -> tuple[int, int]:
@@ -208,19 +208,20 @@ def test_an_unknown_answer_is_refused_and_changes_nothing(x: X, said: Any) -> No
 
 
 def test_the_follower_count_is_where_x_has_it_and_follow_raises_it(x: X) -> None:
-    before = user(x).json()["data"]["public_metrics"]["followers_count"]
+    before = user(x).json()["data"][0]["public_metrics"]["followers_count"]
     assert requests.post(x.page + "/follow", timeout=10).json()["followers"] == before + 1
-    assert user(x, "name").json()["data"]["public_metrics"]["followers_count"] == before + 1
+    assert user(x, "name").json()["data"][0]["public_metrics"]["followers_count"] == before + 1
 
 
 def test_public_metrics_come_only_when_asked_for(x: X) -> None:
-    data = user(x, fields="").json()["data"]
+    [data] = user(x, fields="").json()["data"]
     assert (data["username"], "public_metrics" in data) == ("NAME", False)
 
 
 def test_the_banner_has_a_new_address_after_each_upload_that_is_taken(x: X) -> None:
     def address() -> str | None:
-        url: str | None = user(x, fields="public_metrics,profile_banner_url").json()["data"].get("profile_banner_url")
+        [data] = user(x, fields="public_metrics,profile_banner_url").json()["data"]
+        url: str | None = data.get("profile_banner_url")
         return url
 
     addresses = [address()]
@@ -232,7 +233,7 @@ def test_the_banner_has_a_new_address_after_each_upload_that_is_taken(x: X) -> N
     assert first
     assert first == after_a_refusal
     assert second not in (None, first)
-    assert "profile_banner_url" not in user(x).json()["data"]
+    assert "profile_banner_url" not in user(x).json()["data"][0]
 
 
 @pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic dGVzdDp0ZXN0"}])
@@ -244,6 +245,15 @@ def test_a_user_is_told_to_nobody_without_the_bearer_token(x: X, headers: dict[s
 def test_an_unknown_user_is_200_with_errors_and_no_data(x: X) -> None:
     answer = user(x, "NOSUCH")
     assert (answer.status_code, answer.json().keys()) == (200, {"errors"})
+
+
+def test_many_users_come_in_one_answer_up_to_a_hundred_and_who_is_unknown_in_its_errors() -> None:
+    with X("NAME,alice,bob") as x:
+        answer = user(x, "bob,NOSUCH,name").json()
+        assert [one["username"] for one in answer["data"]] == ["bob", "NAME"]
+        assert [one["value"] for one in answer["errors"]] == ["NOSUCH"]
+        assert user(x, ",".join(["bob"] * 100)).status_code == 200
+        assert user(x, ",".join(["bob"] * 101)).status_code == 400
 
 
 @pytest.mark.parametrize("name", USER_ANSWERS)
