@@ -29,6 +29,7 @@ SERIES = "x_user_followers_count"
 WINDOW = "now-5m"  # what the dashboard shows where the URL does not say
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 SLOW_SECONDS = 40
+SMALLEST = 600, 200  # a picture's width and height as the stack's renderer is set; 1000 and 500 by default
 
 JSON = "application/json; charset=UTF-8"
 HTML = "text/html; charset=UTF-8"
@@ -143,8 +144,8 @@ class Asked:
         now = time.time()
         start, end = moment(arguments.get("from", WINDOW), now), moment(arguments.get("to", "now"), now)
         screen = panel.Screen(
-            width=min(max(whole(arguments.get("width", "1000")), 1000), 3000),
-            height=1125 if height == -1 else min(max(height, 500), 3000),  # -1 is the whole page
+            width=min(max(whole(arguments.get("width", "1000")), SMALLEST[0]), 3000),
+            height=1125 if height == -1 else min(max(height, SMALLEST[1]), 3000),  # -1 is the whole page
             scale=scale,
             light=arguments.get("theme") == "light",
         )
@@ -200,7 +201,7 @@ class Grafana:
     def __enter__(self) -> Self:
         self.url = f"http://127.0.0.1:{self._open.enter_context(serving(self._app, self._bind, self._port))}"
         self._open.callback(self._ended.set)
-        asked = "orgId=1&panelId=2&width=1500&height=500&tz=Europe%2FAmsterdam&hideLogo=true"
+        asked = "orgId=1&panelId=2&width=600&height=200&scale=2.5&tz=Europe%2FAmsterdam&hideLogo=true"
         self.image_url = f"{self.url}/render/d-solo/{DASHBOARD}/{SLUG}?{asked}"
         self.publish_if_url = f"{self.url}/api/datasources/proxy/uid/{DATA_SOURCE}/api/v1/query?query={SERIES}"
         return self
