@@ -35,7 +35,7 @@ class Theirs:
 def install_kube_prometheus(folder: Path) -> None:
     if not manifests.reachable(KUBE_PROMETHEUS):
         pytest.skip(f"needs {KUBE_PROMETHEUS}: a network, or a copy by git's insteadOf")
-    clone = "git -c advice.detachedHead=false clone --quiet --depth=1 --branch=v0.18.0".split()
+    clone = ["git", "-c", "advice.detachedHead=false", "clone", "--quiet", "--depth=1", "--branch=v0.18.0"]
     subprocess.run([*clone, KUBE_PROMETHEUS, folder], check=True)
     kubectl("apply", "--server-side", "--filename", f"{folder}/manifests/setup")
     kubectl("wait", "--for", "condition=Established", "--all", "CustomResourceDefinition")
