@@ -14,7 +14,8 @@ import yaml
 from support.paths import K8S
 
 # What people apply; "." is the stack. The others are parts of these.
-APPLIED: Final = ("setup", ".", "banner", "rehearsal", "two-accounts")
+ADDONS: Final = ("addon/kube-prometheus", "addon/kube-prometheus-stack")
+APPLIED: Final = ("setup", "admission", ".", "banner", "rehearsal", "two-accounts", *ADDONS)
 SMALL: Final = ".+small"
 KUBE_PROMETHEUS: Final = "https://github.com/prometheus-operator/kube-prometheus"
 
@@ -37,12 +38,12 @@ def tool(name: str, advice: str) -> str:
 
 @functools.cache
 def copy() -> Path:
-    """A copy of k8s/ whose .env files are filled in with keys that look like test keys."""
+    """A copy of k8s/ whose .env files are filled in with the keys that the stand-in X takes."""
     folder = Path(tempfile.mkdtemp(prefix="banner-k8s-"))
     shutil.copytree(K8S, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".env"))
     for example in folder.rglob(".env.example"):
         lines = example.read_text().splitlines()
-        filled = [f"{line}test-{line[:-1]}" if line.endswith("=") else line for line in lines]
+        filled = [f"{line}test-{line[:-1].replace('_', '-')}" if line.endswith("=") else line for line in lines]
         example.with_name(".env").write_text("\n".join(filled))
     components = [f"../components/{name}" for name in ("secrets", "small", "replacements")]
     overlay("with-small", folder, resources=["../stack"], components=components)
