@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,9 @@ from support import pictures
 from support.paths import TESTS
 
 from rehearsal.grafana import ANSWERS as GRAFANA_ANSWERS
-from rehearsal.grafana import Grafana
+from rehearsal.grafana import Grafana, Link
 from rehearsal.panel import Screen, stat, time_series
+from rehearsal.renderer import Renderer
 from rehearsal.servers import application, serving
 from rehearsal.x import UPLOAD_ANSWERS, USER_ANSWERS, X, write_ca_config_map
 
@@ -48,6 +50,17 @@ def x() -> Iterator[X]:
 def grafana(x: X) -> Iterator[Grafana]:
     with Grafana(x=x.page) as stand_in:
         yield stand_in
+
+
+@pytest.fixture
+def linked(x: X) -> Iterator[tuple[Grafana, Renderer]]:
+    """Grafana, which lets nobody in without a token, with a renderer that is busy with one render."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with Renderer("test-renderer-token", seconds=0.5, at_once=1) as renderer:
+        link = Link(renderer.url, f"http://127.0.0.1:{port}/", "test-renderer-token")
+        with Grafana(x=x.page, token="test-grafana-token", link=link, port=port) as grafana:
+            yield grafana, renderer
 
 
 def sign(x: X, url: str, timestamp: str | None = None, **keys: str) -> dict[str, str]:
@@ -579,3 +592,36 @@ def test_a_stand_in_ends_at_once_when_told(tmp_path: Path, arguments: tuple[str,
         status = process.wait(timeout=10)
     assert (status, time.monotonic() - began < 5, "127.0.0.1:" in ready) == (0, True, True)
     assert not list(tmp_path.glob("x-*"))
+
+
+def rendered(grafana: Grafana) -> requests.Response:
+    return requests.get(grafana.image_url, headers={"Authorization": "Bearer test-grafana-token"}, timeout=30)
+
+
+def test_a_linked_renderer_is_asked_for_each_picture_and_lets_in_no_more_than_its_limit(
+    linked: tuple[Grafana, Renderer],
+) -> None:
+    grafana, renderer = linked
+    assert requests.get(renderer.url.replace("/render", "/healthz"), timeout=10).text == "ok"
+    with ThreadPoolExecutor() as others:
+        both = [one.result().status_code for one in [others.submit(rendered, grafana) for _ in range(2)]]
+    assert sorted(both) == [200, 429]
+    assert size(rendered(grafana).content) == (1500, 500)
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        Link("{renderer}", "{grafana}/", "wrong"),
+        Link("{renderer}", "http://127.0.0.1:1/", "test-renderer-token"),
+        Link("http://127.0.0.1:1/render", "{grafana}/", "test-renderer-token"),
+    ],
+    ids=["another token", "no way back", "no renderer"],
+)
+def test_a_wrong_link_to_the_renderer_fails_the_render(linked: tuple[Grafana, Renderer], link: Link) -> None:
+    grafana, renderer = linked
+    known = {"renderer": renderer.url, "grafana": grafana.url}
+    wrong = Link(link.server_url.format_map(known), link.callback_url.format_map(known), link.token)
+    with Grafana(x="http://127.0.0.1:1", token="test-grafana-token", link=wrong) as other:
+        answer = rendered(other)
+    assert (answer.status_code, "Rendering failed" in answer.text) == (500, True)

@@ -1,0 +1,57 @@
+"""A stand-in for Grafana's image renderer, which asks for its token, calls Grafana back, is as busy, and draws nothing."""
+
+import hashlib
+import threading
+import time
+from contextlib import ExitStack
+from typing import Self
+
+import requests
+from flask import Response, request
+
+from rehearsal.servers import application, serving
+
+BLOCK = bytes(1 << 20)  # for so long a hash lets other threads go on
+
+
+class Renderer:
+    """The image renderer, for as long as a with statement lasts.
+
+    A render takes that many seconds of CPU; more at once than at_once are refused.
+    """
+
+    def __init__(
+        self, token: str, *, seconds: float = 0, at_once: int = 3, bind: str = "127.0.0.1", port: int = 0
+    ) -> None:
+        self._token, self._seconds = token, seconds
+        self._free = threading.BoundedSemaphore(at_once)
+        self._bind, self._port = bind, port
+        self._open = ExitStack()
+        self._app = application({"GET /healthz": lambda: "ok", "GET /render": self._render})
+
+    def __enter__(self) -> Self:
+        self.url = f"http://127.0.0.1:{self._open.enter_context(serving(self._app, self._bind, self._port))}/render"
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
+
+    def _render(self) -> Response:
+        """GET /render: 200 when the page at the parameter url could be photographed."""
+        if request.headers.get("X-Auth-Token") != self._token:
+            return Response("Unauthorized", 401)
+        if not self._free.acquire(blocking=False):
+            return Response("too many requests", 429)
+        try:
+            with requests.Session() as session:
+                session.trust_env = False
+                cookies = {"renderKey": request.args.get("renderKey", "")}
+                page = session.get(request.args["url"], cookies=cookies, allow_redirects=False, timeout=10)
+            end = time.thread_time() + self._seconds
+            while time.thread_time() < end:
+                hashlib.sha256(BLOCK)
+            return Response("", 200 if page.status_code == 200 else 500)
+        except requests.RequestException as error:
+            return Response(str(error), 500)
+        finally:
+            self._free.release()
