@@ -119,7 +119,6 @@ def test_no_other_real_picture_has_the_colour(file: Path) -> None:
 
 
 @NEEDS_RENDERS
-def test_every_verdict_is_known() -> None:@NEEDS_RENDERS
 def test_every_verdict_is_known() -> None:
     known = {*PUBLISHED, "refuse", "refuse-by-dashboard", "refuse-by-query", "refuse-by-settings"}
     assert {row["verdict"] for row in rows()} == known
