@@ -17,6 +17,7 @@ from support.paths import K8S
 ADDONS: Final = ("addon/kube-prometheus", "addon/kube-prometheus-stack")
 APPLIED: Final = ("setup", "admission", ".", "banner", "rehearsal", "two-accounts", *ADDONS)
 SMALL: Final = ".+small"
+NOTIFY: Final = "with-notify"  # the rehearsal with all ways of components/notify
 KUBE_PROMETHEUS: Final = "https://github.com/prometheus-operator/kube-prometheus"
 
 Object = dict[str, Any]
@@ -42,12 +43,23 @@ def copy() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="banner-k8s-"))
     shutil.copytree(K8S, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".env"))
     for example in folder.rglob(".env.example"):
-        lines = example.read_text().splitlines()
-        filled = [f"{line}test-{line[:-1].replace('_', '-')}" if line.endswith("=") else line for line in lines]
-        example.with_name(".env").write_text("\n".join(filled))
+        lines = [
+            line + test_value(line[:-1]) if line.endswith("=") else line for line in example.read_text().splitlines()
+        ]
+        example.with_name(".env").write_text("\n".join(lines))
     components = [f"../components/{name}" for name in ("secrets", "small", "replacements")]
     overlay("with-small", folder, resources=["../stack"], components=components)
+    notify = folder / "components/notify/kustomization.yaml"
+    notify.write_text(notify.read_text().replace("  # - ", "  - "))  # all of its ways
+    components = [f"../components/{name}" for name in ("rehearsal", "notify", "replacements")]
+    overlay(NOTIFY, folder, resources=["../stack"], components=components)
     return folder
+
+
+def test_value(name: str) -> str:
+    """What a name in a .env file is set to; the keys are those that the stand-in X takes."""
+    value = "test-" + name.replace("_", "-")
+    return f"https://{value}.example/" if name.endswith("_url") else value
 
 
 def overlay(name: str, folder: Path, **kustomization: Any) -> None:

@@ -15,7 +15,7 @@ import yaml
 from support.paths import K8S, TOP
 
 from k8s import manifests
-from k8s.manifests import ADDONS, APPLIED, SMALL, Object, build, called, containers, find, ours, pod, tool
+from k8s.manifests import ADDONS, APPLIED, NOTIFY, SMALL, Object, build, called, containers, find, ours, pod, tool
 
 pytestmark = [pytest.mark.xdist_group("manifests"), pytest.mark.timeout(300)]
 
@@ -64,7 +64,7 @@ def test_what_an_overlay_merges_into_the_settings_reaches_their_places() -> None
         "name": "banner-settings",
         "namespace": "monitoring",
         "behavior": "merge",
-        "literals": ["account=alice", "schedule=*/5 * * * *", "timezone=Europe/Amsterdam"],
+        "literals": ["account=alice", "publish=always", "schedule=*/5 * * * *", "timezone=Europe/Amsterdam"],
     }
     manifests.overlay(
         "overlaid",
@@ -80,7 +80,7 @@ def test_what_an_overlay_merges_into_the_settings_reaches_their_places() -> None
     assert [container["image"] for _, container in containers((job,))] == ["registry.test/banner:2.0.0"]
     assert find(objects, "Probe", "x-user")["spec"]["targets"]["staticConfig"]["static"] == ["alice"]
     merged = find(objects, "ConfigMap", "banner-settings")["data"]
-    assert (merged["account"], merged["panel"]) == ("alice", "2")
+    assert (merged["account"], merged["panel"]) == ("alice", "4")
 
 
 @pytest.mark.parametrize("folder", ADDONS)
@@ -132,7 +132,7 @@ def everything() -> list[Object]:
     return list(built.values())
 
 
-@pytest.mark.parametrize("folder", STACKS)
+@pytest.mark.parametrize("folder", [*STACKS, NOTIFY])
 def test_every_custom_object_is_strictly_valid_against_its_definition(folder: str) -> None:
     schemas = {
         (definition["spec"]["group"] + "/" + version["name"], definition["spec"]["names"]["kind"]): strict(
@@ -350,18 +350,25 @@ def test_a_network_policy_covers_every_pod_of_ours(folder: str) -> None:
 
 
 def test_the_job_keeps_to_its_minute_and_leaves_its_message() -> None:
-    spec = find(build("."), "CronJob", "banner")["spec"]
+    cronjob = find(build("."), "CronJob", "banner")
+    spec = cronjob["spec"]
     job = spec["jobTemplate"]["spec"]
     template = job["template"]["spec"]
     [container] = template["containers"]
     assert (spec["schedule"], spec["concurrencyPolicy"]) == ("* * * * *", "Forbid")
     assert spec["startingDeadlineSeconds"] >= 10
     assert (job["backoffLimit"], template["restartPolicy"]) == (0, "Never")
-    assert "activeDeadlineSeconds" not in job, "it would take the pod and its log away"
-    assert 45 < template["activeDeadlineSeconds"] + template["terminationGracePeriodSeconds"] < 60
+    own = int(environment(cronjob, build("."))["deadline_seconds"])
+    ends = template["terminationGracePeriodSeconds"]
+    assert own + 5 <= template["activeDeadlineSeconds"], (
+        "a container starts within 5 s, and the run's own line is the message"
+    )
+    assert template["activeDeadlineSeconds"] + ends + 8 <= job["activeDeadlineSeconds"], "the pod goes with the Job's"
+    assert job["activeDeadlineSeconds"] + ends + 3 <= 60, "the controller needs a moment to see that all is over"
     assert container["terminationMessagePolicy"] == "FallbackToLogsOnError"
-    assert "ttlSecondsAfterFinished" not in job
     assert spec["failedJobsHistoryLimit"] >= 1
+    # the stock KubeJobFailed waits 15 minutes, and kube-state-metrics is asked each 30 s
+    assert 600 <= job["ttlSecondsAfterFinished"] <= 15 * 60 - 60
 
 
 @pytest.mark.parametrize("folder", STACKS)
@@ -416,9 +423,9 @@ def test_dashboard_job_exporter_and_alerts_speak_of_the_same_series(folder: str)
         )["data"]["modules.yaml"]
     )["modules"]
     probe = find(objects, "Probe", "x-user")["spec"]
-    [read] = modules[probe["module"]]["metrics"]
-    [metric] = [f"{read['name']}_{value}" for value in read["values"]]
-    assert metric == "x_user_followers_count"
+    read = {f"{metric['name']}_{value}" for metric in modules[probe["module"]]["metrics"] for value in metric["values"]}
+    metric = "x_user_followers_count"
+    assert read == {metric, "x_user_banner_info"}
     groups = [group for one in ours(objects) if one["kind"] == "PrometheusRule" for group in one["spec"]["groups"]]
     rules = json.dumps(groups)
     jobs = [one for one in ours(objects) if one["kind"] == "CronJob"]
@@ -434,23 +441,105 @@ def test_dashboard_job_exporter_and_alerts_speak_of_the_same_series(folder: str)
 
         uid, slug = image.path.removeprefix("/render/d-solo/").split("/")
         assert (uid, slug) == (dashboard["uid"], dashboard["title"].lower().replace(" ", "-"))
-        assert (asked["width"], asked["height"]) == ("1500", "500")
+        scaled = [int(asked[side]) * float(asked["scale"]) for side in ("width", "height")]
+        assert scaled == [1500, 500]
         panel = panels[asked["panelId"]]
         assert panel["datasource"]["uid"] == "${datasource}"
         assert f"/api/datasources/proxy/uid/{asked['var-datasource']}/api/v1/query" == condition.path
         [target] = panel["targets"]
         assert target["datasource"] == panel["datasource"]
-        assert target["expr"].replace("$account", asked["var-account"]) == query
-        assert query == f'{metric}{{username="{settings["account"]}"}}'
+        assert (
+            target["expr"].replace("$account", asked["var-account"]) == f'{metric}{{username="{settings["account"]}"}}'
+        )
+        assert query == f'banner:publish{{publish="{settings["publish"]}",username="{settings["account"]}"}}'
+        assert settings["publish"] in {rule["labels"]["publish"] for rule in recorded(groups, "banner:publish")}
         assert (image.scheme, image.netloc) == (condition.scheme, condition.netloc)
     assert {"2", "4"} <= panels.keys()
     assert set(",".join(probe["targets"]["staticConfig"]["static"]).split(",")) == accounts
-    expected = [rule for group in groups for rule in group["rules"] if rule.get("record") == "banner:account"]
-    assert {rule["labels"]["username"] for rule in expected} == accounts
-    assert metric in rules
+    expected = [rule["labels"] for rule in recorded(groups, "banner:account")]
+    assert {labels["username"] for labels in expected} == accounts
+    assert {labels["cronjob"] for labels in expected} == {job["metadata"]["name"] for job in jobs}
+    assert all(metric in rules for metric in read)
     assert f'job=\\"{probe["jobName"]}\\"' in rules or f"job={probe['jobName']}" in rules
     assert 'deployment=\\"image-renderer\\"' in rules
     assert find(objects, "Deployment", "image-renderer")
+
+
+def recorded(groups: list[Any], name: str) -> list[Any]:
+    """The rules that record this series."""
+    return [rule for group in groups for rule in group["rules"] if rule.get("record") == name]
+
+
+def panels() -> dict[int, Any]:
+    """The panels that become the banner, by their ids."""
+    dashboard = json.loads((K8S / "dashboards/twitter-followers.json").read_text())
+    return {panel["id"]: panel for panel in dashboard["panels"]}
+
+
+def test_both_panels_draw_in_the_job_s_data_color_only_where_they_have_data() -> None:
+    colour = environment(find(build("."), "CronJob", "banner"), build("."))["data_color"]
+    line, number = (panels()[panel]["fieldConfig"]["defaults"] for panel in (2, 4))
+    assert line["color"] == {"mode": "fixed", "fixedColor": colour}
+    assert number["color"] == {"mode": "thresholds"}, 'a stat panel writes "No data" in a fixed colour'
+    base, data = number["thresholds"]["steps"]
+    assert base["value"] is None
+    assert base["color"].lower() != colour.lower(), '"No data" is written in the first'
+    assert data == {"value": 0, "color": colour}
+    assert panels()[4]["options"]["colorMode"] == "value", "a background is not of the very colour"
+
+
+def test_both_panels_can_be_read_on_a_phone_from_the_first_sample_on() -> None:
+    custom = panels()[2]["fieldConfig"]["defaults"]["custom"]
+    assert (custom["lineWidth"], custom["showPoints"]) == (5, "auto")
+    assert "text" not in panels()[4]["options"], "Grafana makes its text as large as fits"
+    for panel in panels().values():
+        assert not panel.get("description"), "it draws an i into the corner"
+    objects = build(".")
+    image = urlsplit(environment(find(objects, "CronJob", "banner"), objects)["image_url"])
+    asked = {name: values[0] for name, values in parse_qs(image.query).items()}
+    renderer = environment(find(objects, "Deployment", "image-renderer"), objects)
+    assert (renderer["BROWSER_MIN_WIDTH"], renderer["BROWSER_MIN_HEIGHT"]) == (asked["width"], asked["height"])
+
+
+def test_news_lasts_two_minutes_and_an_answer_of_x() -> None:
+    [rule] = [rule for rule in publish_rules() if rule["labels"]["publish"] == "news"]
+    interval = find(build("."), "Probe", "x-user")["spec"]["interval"]
+    found = re.search(r"changes\(x_user_followers_count\[(\d+)s\]\)", rule["expr"])
+    assert found
+    assert int(found[1]) == 2 * 60 + int(interval.removesuffix("s"))
+
+
+def publish_rules() -> Any:
+    rule = yaml.safe_load((K8S / "alerts/prometheusrule-banner-publish.yaml").read_text())
+    return rule["spec"]["groups"][0]["rules"]
+
+
+COSTS = [("news", "0", 48), ("news", "5", 48 + 2 * 5), ("news", "50", 48 + 2 * 50), ("always", "any", 1440)]
+
+
+@pytest.mark.parametrize("file", ["README.md", "alerts/prometheusrule-banner-publish.yaml"])
+def test_the_calls_and_dollars_of_a_day_are_right(file: str) -> None:
+    """A change makes two calls, and so does each hour: tests/k8s/publish_test.yaml."""
+    text = re.sub(r"[ |`]+", " ", (K8S / file).read_text())
+    for publish, changes, calls in COSTS:
+        dollars = f"{calls * 0.005:.2f} to {calls * 0.015:.2f}"
+        assert f" {publish} {changes} {calls} {dollars}" in text
+
+
+def test_the_dashboards_ask_the_data_source_that_is_chosen_and_carry_no_id_twice() -> None:
+    for file in sorted((K8S / "dashboards").glob("*.json")):
+        dashboard = json.loads(file.read_text())
+        assert dashboard["templating"]["list"][0]["name"] == "datasource"
+        ids = [panel["id"] for panel in dashboard["panels"]]
+        assert len(ids) == len({*ids})
+        for panel in dashboard["panels"]:
+            assert {one["datasource"]["uid"] for one in (panel, *panel["targets"])} == {"${datasource}"}
+
+
+def test_every_dashboard_is_mounted() -> None:
+    grafana = (pod(find(build("."), "Deployment", "grafana")) or {})["spec"]
+    mounted = {mount["mountPath"].rpartition("/")[2] for mount in grafana["containers"][0]["volumeMounts"]}
+    assert {file.stem for file in (K8S / "dashboards").glob("*.json")} <= mounted
 
 
 def test_the_data_source_is_the_one_that_kube_prometheus_provisions() -> None:

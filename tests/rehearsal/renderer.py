@@ -25,9 +25,13 @@ class Renderer:
     ) -> None:
         self._token, self._seconds = token, seconds
         self._free = threading.BoundedSemaphore(at_once)
+        self._lock = threading.Lock()
+        self._renders, self._took = 0, 0.0  # and seconds of all
         self._bind, self._port = bind, port
         self._open = ExitStack()
-        self._app = application({"GET /healthz": lambda: "ok", "GET /render": self._render})
+        self._app = application(
+            {"GET /healthz": lambda: "ok", "GET /metrics": self._metrics, "GET /render": self._render}
+        )
 
     def __enter__(self) -> Self:
         self.url = f"http://127.0.0.1:{self._open.enter_context(serving(self._app, self._bind, self._port))}/render"
@@ -42,6 +46,7 @@ class Renderer:
             return Response("Unauthorized", 401)
         if not self._free.acquire(blocking=False):
             return Response("too many requests", 429)
+        began = time.monotonic()
         try:
             with requests.Session() as session:
                 session.trust_env = False
@@ -55,3 +60,11 @@ class Renderer:
             return Response(str(error), 500)
         finally:
             self._free.release()
+            with self._lock:
+                self._renders, self._took = self._renders + 1, self._took + time.monotonic() - began
+
+    def _metrics(self) -> Response:
+        """GET /metrics: of a real one's, the seconds of the renders."""
+        sums = {"sum": self._took, "count": self._renders}
+        lines = [f'browser_render_duration_{name}{{unit="seconds"}} {value}\n' for name, value in sums.items()]
+        return Response("".join(lines), content_type="text/plain; version=0.0.4")
