@@ -108,10 +108,15 @@ def prometheus(path: str, **parameters: str) -> Any:
     return answer["data"]
 
 
+def series(query: str) -> list[Any]:
+    """What Prometheus answers to a query now."""
+    result: list[Any] = prometheus("query", query=query)["result"]
+    return result
+
+
 def followers() -> list[Any]:
     """The follower series that Prometheus has now."""
-    result: list[Any] = prometheus("query", query="x_user_followers_count")["result"]
-    return result
+    return series("x_user_followers_count")
 
 
 def look(pod: Any) -> Run:
@@ -122,10 +127,20 @@ def look(pod: Any) -> Run:
     return Run(*times, end["exitCode"], end.get("message", ""), monitoring("logs", name))
 
 
+def publish(what: str) -> None:
+    """Lets runs publish "always", or only "news"."""
+    monitoring("patch", "configmap", "banner-settings", "--patch", json.dumps({"data": {"publish": what}}))
+
+
 def run(name: str) -> Run:
     """Runs the job now, beside its schedule, and waits for its end."""
-    monitoring("create", "job", "--from", "cronjob/banner", name)
+    begin(name)
     return finished(name)
+
+
+def begin(name: str) -> None:
+    """Makes a Job of the CronJob, beside its schedule."""
+    monitoring("create", "job", "--from", "cronjob/banner", name)
 
 
 def finished(job: str) -> Run:

@@ -1,9 +1,12 @@
 """The follower count on a real Kubernetes: X, json_exporter, the operator's configuration, Prometheus, its alerts."""
 
 import base64
+import json
+import re
 from collections.abc import Iterator
 
 import pytest
+from support.paths import K8S
 
 from k8s import kube
 from k8s.kube import X, monitoring, objects, prometheus, until
@@ -26,7 +29,38 @@ def test_the_follower_series_is_the_count_on_the_profile_with_its_labels() -> No
 
 def test_every_target_of_ours_is_scraped() -> None:
     health = {one["labels"]["job"]: one["health"] for one in prometheus("targets", state="active")["activeTargets"]}
-    assert (health["x-user"], health["static"]) == ("up", "up")
+    assert (health["x-user"], health["static"], health["image-renderer"]) == ("up", "up", "up")
+
+
+def test_x_s_own_word_for_a_new_banner_is_another_address() -> None:
+    def address() -> str:
+        found = until("an address of the banner", 60, lambda: kube.series("x_user_banner_info"))
+        return str(found[0]["metric"]["url"])
+
+    first = address()
+    X().follow()
+    until("another address", 150, lambda: address() != first)
+
+
+def test_news_is_there_after_follow_and_the_other_rule_is_there_always() -> None:
+    until("no news", 300, lambda: not kube.series('banner:publish{publish="news"}'))
+    assert kube.series('banner:publish{publish="always"}')
+    X().follow()
+    until("news", 60, lambda: kube.series('banner:publish{publish="news"}'))
+
+
+def queries() -> list[str]:
+    """Those of the dashboard that says whether all is well."""
+    dashboard = json.loads((K8S / "dashboards/banner-is-it-well.json").read_text())
+    return [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+
+
+def test_prometheus_answers_each_query_of_the_dashboard() -> None:
+    answers = {query: kube.series(query) for query in queries()}
+    empty = {query for query, answer in answers.items() if not answer}
+    # The cluster under test has no image of kube-state-metrics, no Chromium, and no alert fires.
+    away = re.compile("kube_job|container_memory|process_peak_memory|ALERTS|banner:publish|rate")
+    assert {query for query in empty if not away.search(query)} == set()
 
 
 @pytest.fixture
@@ -58,7 +92,9 @@ def alerts() -> set[str]:
     BannerUnwatched aside: the cluster under test has no image of kube-state-metrics.
     """
     labels = [one["labels"] for one in prometheus("alerts")["alerts"]]
-    return {one["alertname"] for one in labels if one.get("part_of") == "banner"} - {"BannerUnwatched"}
+    ours = [one for one in labels if one.get("part_of") == "banner"]
+    assert {one["namespace"] for one in ours} <= {"monitoring"}, "an AlertmanagerConfig's routes ask for it"
+    return {one["alertname"] for one in ours} - {"BannerUnwatched"}
 
 
 def test_the_token_is_in_no_log_no_config_map_and_no_pod() -> None:

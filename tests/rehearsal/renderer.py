@@ -26,7 +26,7 @@ class Renderer:
         self._token, self._seconds = token, seconds
         self._free = threading.BoundedSemaphore(at_once)
         self._lock = threading.Lock()
-        self._renders, self._took = 0, 0.0  # and seconds of all
+        self._renders, self._took, self._in_flight = 0, 0.0, 0  # how many, the seconds of all, and how many now
         self._bind, self._port = bind, port
         self._open = ExitStack()
         self._app = application(
@@ -47,6 +47,8 @@ class Renderer:
         if not self._free.acquire(blocking=False):
             return Response("too many requests", 429)
         began = time.monotonic()
+        with self._lock:
+            self._in_flight += 1
         try:
             with requests.Session() as session:
                 session.trust_env = False
@@ -62,9 +64,11 @@ class Renderer:
             self._free.release()
             with self._lock:
                 self._renders, self._took = self._renders + 1, self._took + time.monotonic() - began
+                self._in_flight -= 1
 
     def _metrics(self) -> Response:
-        """GET /metrics: of a real one's, the seconds of the renders."""
+        """GET /metrics: of a real one's, the renders' seconds, and how many there are now."""
         sums = {"sum": self._took, "count": self._renders}
         lines = [f'browser_render_duration_{name}{{unit="seconds"}} {value}\n' for name, value in sums.items()]
+        lines += [f"http_requests_in_flight {self._in_flight}\n"]
         return Response("".join(lines), content_type="text/plain; version=0.0.4")

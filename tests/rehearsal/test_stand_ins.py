@@ -607,6 +607,12 @@ def test_a_linked_renderer_is_asked_for_each_picture_and_lets_in_no_more_than_it
         both = [one.result().status_code for one in [others.submit(rendered, grafana) for _ in range(2)]]
     assert sorted(both) == [200, 429]
     assert size(rendered(grafana).content) == (1500, 500)
+    metrics = requests.get(renderer.url.replace("/render", "/metrics"), timeout=10)
+    values = dict(line.split(" ") for line in metrics.text.splitlines())
+    assert metrics.headers["Content-Type"].startswith("text/plain")
+    assert values['browser_render_duration_count{unit="seconds"}'] == "2"
+    assert float(values['browser_render_duration_sum{unit="seconds"}']) >= 2 * 0.5
+    assert values["http_requests_in_flight"] == "0"
 
 
 @pytest.mark.parametrize(
