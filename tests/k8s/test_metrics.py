@@ -9,7 +9,7 @@ import pytest
 from support.paths import K8S
 
 from k8s import kube
-from k8s.kube import X, monitoring, objects, prometheus, until
+from k8s.kube import X, kubectl, monitoring, objects, prometheus, until
 
 pytestmark = [pytest.mark.xdist_group("cluster"), pytest.mark.timeout(900)]
 
@@ -109,3 +109,91 @@ def test_the_token_is_in_no_log_no_config_map_and_no_pod() -> None:
                 assert token not in log, pod["metadata"]["name"]
     for config in objects("configmaps"):
         assert token not in str(config), config["metadata"]["name"]
+
+
+# A host that keeps what it is asked with, in plain text or with a certificate by an authority of its own.
+CURIOUS = """
+import http.server, pathlib, ssl, sys, trustme
+
+class Curious(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        print("asked with", self.headers["Authorization"], flush=True)
+        self.send_error(404)
+
+class Server(http.server.ThreadingHTTPServer):
+    def get_request(self):
+        print("connected", flush=True)
+        return super().get_request()
+
+server = Server(("", 443), Curious)
+if sys.argv[1] == "https":
+    authority, context = trustme.CA(), ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("https.elsewhere.svc").configure_cert(context)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    print(authority.cert_pem.bytes().decode(), flush=True)
+server.serve_forever()
+"""
+
+
+PEM = "-----BEGIN.+-----\n"
+
+
+def curious(scheme: str) -> list[object]:
+    """A pod and a Service of that name in the namespace elsewhere."""
+    command = ["python", "-c", CURIOUS, scheme]
+    container = {"name": scheme, "image": "localhost/banner-rehearsal:1.0.0", "command": command}
+    spec = {"containers": [container | {"securityContext": {"runAsUser": 0}}], "terminationGracePeriodSeconds": 0}
+    metadata = {"name": scheme, "namespace": "elsewhere", "labels": {"app": scheme}}
+    service = {"selector": {"app": scheme}, "ports": [{"port": 443}]}
+    return [
+        {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec},
+        {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": service},
+    ]
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[None]:
+    """Two curious hosts in another namespace; json_exporter trusts the authority of the one with a certificate."""
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "elsewhere"}}
+    everything = {"apiVersion": "v1", "kind": "List", "items": [namespace, *curious("http"), *curious("https")]}
+    kubectl("apply", "--filename", "-", stdin=json.dumps(everything))
+    there = ("--namespace", "elsewhere")
+    kubectl(*there, "wait", "pods", "--all", "--for", "condition=Ready", "--timeout", "60s")
+    authority = until(
+        "its authority", 30, lambda: re.findall("-----BEGIN.+-----\n", kubectl(*there, "logs", "https"), re.S)
+    )
+    known = objects("configmap", "x-ca")[0]["data"]["ca.crt"]
+    trust(known + authority[0])
+    yield
+    trust(known)
+    kubectl("delete", "namespace", "elsewhere", "--wait=false")
+
+
+def trust(authorities: str) -> None:
+    """Lets json_exporter trust these, in PEM, and waits until it is there again."""
+    monitoring("patch", "configmap", "x-ca", "--patch", json.dumps({"data": {"ca.crt": authorities}}))
+    monitoring("rollout", "restart", "deployment/json-exporter")
+    monitoring("rollout", "status", "deployment/json-exporter", "--timeout", "90s")
+
+
+@pytest.mark.usefixtures("elsewhere")
+def test_a_probe_of_another_namespace_takes_the_token_to_no_host_but_x() -> None:
+    targets = ["https://https.elsewhere.svc/", "http://http.elsewhere.svc:443/"]
+    spec = {
+        "jobName": "elsewhere",
+        "interval": "5s",
+        "scrapeTimeout": "5s",
+        "module": "x_user",
+        "prober": {"url": "json-exporter.monitoring.svc:7979", "path": "/probe"},
+        "targets": {"staticConfig": {"static": targets}},
+    }
+    metadata = {"name": "elsewhere", "namespace": "elsewhere"}
+    probe = {"apiVersion": "monitoring.coreos.com/v1", "kind": "Probe", "metadata": metadata, "spec": spec}
+    kubectl("apply", "--filename", "-", stdin=json.dumps(probe))
+    asked = 'count_over_time(up{job="elsewhere"}[5m]) >= 3'
+    until("each was asked for three times", 150, lambda: len(kube.series(asked)) == 2)
+    assert {one["value"][1] for one in kube.series('up{job="elsewhere"}')} == {"0"}
+    logs = {scheme: kubectl("--namespace", "elsewhere", "logs", scheme) for scheme in ("http", "https")}
+    assert "connected" in logs["https"]  # and left, for want of X's name
+    assert "Bearer" not in str(logs)
+    until("the follower series", 60, kube.followers)
