@@ -15,8 +15,9 @@ from support.paths import K8S
 
 # What people apply; "." is the stack. The others are parts of these.
 ADDONS: Final = ("addon/kube-prometheus", "addon/kube-prometheus-stack")
-APPLIED: Final = ("setup", "admission", ".", "banner", "rehearsal", "two-accounts", *ADDONS)
-SMALL: Final = ".+small"
+APPLIED: Final = ("setup", "admission", ".", "banner", "rehearsal", *ADDONS)
+SMALL: Final = "with-small"  # the stack with a component
+ACCOUNTS: Final = "with-accounts"
 NOTIFY: Final = "with-notify"  # the rehearsal with all ways of components/notify
 KUBE_PROMETHEUS: Final = "https://github.com/prometheus-operator/kube-prometheus"
 
@@ -47,8 +48,14 @@ def copy() -> Path:
             line + test_value(line[:-1]) if line.endswith("=") else line for line in example.read_text().splitlines()
         ]
         example.with_name(".env").write_text("\n".join(lines))
-    components = [f"../components/{name}" for name in ("secrets", "small", "replacements")]
-    overlay("with-small", folder, resources=["../stack"], components=components)
+    with (folder / "components/secrets/.env").open("a") as keys:
+        for account in ("YOUR_SECOND_ACCOUNT", "YOUR_THIRD_ACCOUNT"):
+            keys.write(
+                f"\naccess_token_{account}=test-access-token\naccess_token_secret_{account}=test-access-token-secret"
+            )
+    for name in (SMALL, ACCOUNTS):
+        components = ["secrets", name.removeprefix("with-"), "replacements"]
+        overlay(name, folder, resources=["../stack"], components=[f"../components/{one}" for one in components])
     notify = folder / "components/notify/kustomization.yaml"
     notify.write_text(notify.read_text().replace("  # - ", "  - "))  # all of its ways
     components = [f"../components/{name}" for name in ("rehearsal", "notify", "replacements")]
@@ -77,15 +84,14 @@ def reachable(repository: str) -> bool:
 
 @functools.cache
 def kustomized(folder: str) -> subprocess.CompletedProcess[str]:
-    """What `kubectl kustomize` says of a folder of k8s/; SMALL is the stack with the component `small`."""
+    """What `kubectl kustomize` says of a folder of k8s/, or of an overlay in its copy."""
     kubectl = tool("kubectl", "https://kubernetes.io/docs/tasks/tools")
-    path = copy() / ("with-small" if folder == SMALL else folder)
-    return subprocess.run([kubectl, "kustomize", path], capture_output=True, text=True)
+    return subprocess.run([kubectl, "kustomize", copy() / folder], capture_output=True, text=True)
 
 
 @functools.cache
 def build(folder: str) -> tuple[Object, ...]:
-    """The objects of a kustomization of k8s/; skips the test where only kube-prometheus is missing to it."""
+    """The objects of such a folder, or of one elsewhere; skips the test where only kube-prometheus is missing to it."""
     done = kustomized(folder)
     if KUBE_PROMETHEUS in done.stderr and not reachable(KUBE_PROMETHEUS):
         pytest.skip(f"needs {KUBE_PROMETHEUS}: a network, or a copy by git's insteadOf")

@@ -2,7 +2,9 @@
 
 import json
 import re
+import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,12 +17,26 @@ import yaml
 from support.paths import K8S, TOP
 
 from k8s import manifests
-from k8s.manifests import ADDONS, APPLIED, NOTIFY, SMALL, Object, build, called, containers, find, ours, pod, tool
+from k8s.manifests import (
+    ACCOUNTS,
+    ADDONS,
+    APPLIED,
+    NOTIFY,
+    SMALL,
+    Object,
+    build,
+    called,
+    containers,
+    find,
+    ours,
+    pod,
+    tool,
+)
 
 pytestmark = [pytest.mark.xdist_group("manifests"), pytest.mark.timeout(300)]
 
 FOLDERS = sorted(str(path.parent.relative_to(K8S)) for path in K8S.rglob("kustomization.yaml"))
-STACKS = (".", "rehearsal", "two-accounts", SMALL)
+STACKS = (".", "rehearsal", SMALL, ACCOUNTS)
 VERSIONS = ("1.33", "1.34", "1.35", "1.36")
 LABELS = {f"app.kubernetes.io/{name}" for name in ("name", "component", "part-of")}
 
@@ -317,7 +333,7 @@ def test_no_secret_is_in_git() -> None:
             assert all(line.endswith("=") for line in lines), name
 
 
-@pytest.mark.parametrize("folder", [".", "banner", "two-accounts", *ADDONS])
+@pytest.mark.parametrize("folder", [".", "banner", ACCOUNTS, *ADDONS])
 def test_what_is_in_the_env_file_is_in_secrets_alone(folder: str) -> None:
     for one in build(folder):
         if one["kind"] != "Secret":
@@ -392,6 +408,7 @@ def test_the_rehearsal_differs_from_the_stack_in_nothing_but_where_x_is() -> Non
         "NetworkPolicy banner",  # the way there
         "NetworkPolicy json-exporter",
         "Probe x-user",  # where the API is
+        "Secret banner-keys",  # no keys of more accounts
     }
 
 
@@ -430,7 +447,7 @@ def test_dashboard_job_exporter_and_alerts_speak_of_the_same_series(folder: str)
     rules = json.dumps(groups)
     jobs = [one for one in ours(objects) if one["kind"] == "CronJob"]
     accounts = set()
-    assert len(jobs) == (2 if folder == "two-accounts" else 1)
+    assert len(jobs) == (3 if folder == ACCOUNTS else 1)
     for job in jobs:
         settings = environment(job, objects)
         accounts.add(settings["account"])
@@ -563,6 +580,85 @@ def test_the_example_of_another_json_source_is_commented_out_and_would_be_valid(
     jsonschema.validate(
         probe, strict(definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]), jsonschema.Draft4Validator
     )
+
+
+# ------------------------------------------------------------------------------------------------ accounts
+
+
+def generated(folder: Path, *lines: str) -> subprocess.CompletedProcess[str]:
+    """Writes these accounts, generates in that copy of k8s/, and returns what was said."""
+    accounts = folder / "components/accounts"
+    (accounts / "accounts").write_text("\n".join(lines))
+    return subprocess.run([sys.executable, accounts / "generate.py"], capture_output=True, text=True)
+
+
+def test_what_is_generated_is_of_the_accounts_that_are_there(tmp_path: Path) -> None:
+    folder = shutil.copytree(K8S, tmp_path / "k8s")
+    lines = (K8S / "components/accounts/accounts").read_text().splitlines()
+    assert generated(folder, *lines).returncode == 0
+    for file in (K8S / "components/accounts").rglob("kustomization.yaml"):
+        assert (folder / file.relative_to(K8S)).read_text() == file.read_text()
+
+
+def test_each_line_is_an_account_with_a_job_a_turn_and_keys_of_its_own(tmp_path: Path) -> None:
+    folder = shutil.copytree(manifests.copy(), tmp_path / "k8s")
+    names = [f"n{number}" for number in range(120)]
+    assert generated(folder, "# so many", "", "_A_", "b panel=2 publish=always", *names).returncode == 0
+    components = ["../components/accounts", "../components/replacements"]
+    manifests.overlay("all", folder, resources=["../ours", "../image-renderer"], components=components)
+    objects = build(str(folder / "all"))
+
+    jobs = [one for one in objects if one["kind"] == "CronJob"]
+    waits = []
+    for job in jobs:
+        [container] = (pod(job) or {})["spec"]["containers"]
+        variables = environment(job, objects)
+        account = variables["account"]
+        keys = {one["name"]: one["valueFrom"]["secretKeyRef"] for one in container["env"] if "valueFrom" in one}
+        first = job["metadata"]["name"] == "banner"
+        assert keys["access_token"]["key"] == ("access_token" if first else f"access_token_{account}")
+        assert keys["access_token_secret"]["name"] == "banner-keys"
+        assert variables["image_url"].count(f"&var-account={account}&") == 1
+        assert job["spec"]["schedule"] == "* * * * *"
+        wait = float(variables.get("wait", 0))
+        waits.append(wait)
+        limits = job["spec"]["jobTemplate"]["spec"]
+        pods = limits["template"]["spec"]["activeDeadlineSeconds"]
+        assert wait + float(variables["deadline_seconds"]) + 2 <= pods
+        assert pods + 2 <= limits["activeDeadlineSeconds"] <= 60 - 2
+        assert first or float(variables["deadline_seconds"]) >= 12
+    assert len(jobs) == 123
+    assert len({round(wait, 1) for wait in waits}) == 123
+    assert max(waits) < 36
+    b = environment(find(objects, "CronJob", "banner-b"), objects)
+    assert (b["panel"], b["publish"], b["account"]) == ("2", "always", "b")
+    assert environment(find(objects, "CronJob", "banner-x-a-x"), objects)["account"] == "_A_"
+
+    reads = [read.split(",") for read in find(objects, "Probe", "x-user")["spec"]["targets"]["staticConfig"]["static"]]
+    assert [len(read) for read in reads] == [100, 23]
+    assert (reads[0][:3], reads[1][-1]) == (["YOUR_ACCOUNT_NAME", "_A_", "b"], "n119")
+    rules = [rule for group in find(objects, "PrometheusRule", "banner")["spec"]["groups"] for rule in group["rules"]]
+    expected = [rule["labels"] for rule in rules if rule.get("record") == "banner:account"]
+    assert {(one["username"], one["cronjob"]) for one in expected} == {
+        (environment(job, objects)["account"], job["metadata"]["name"]) for job in jobs
+    }
+    assert find(objects, "Deployment", "image-renderer")["spec"]["replicas"] == 16
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("@alice", "no name on X"),
+        ("alice schedule=*/5", "no name on X with panel="),
+        ("alice timezone=Etc/GMT+5", "no name on X with panel="),
+        ("BOB", "an earlier line's job is banner-bob"),
+    ],
+)
+def test_a_line_that_is_no_account_is_told(tmp_path: Path, line: str, said: str) -> None:
+    done = generated(shutil.copytree(K8S, tmp_path / "k8s"), "bob", line)
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert line in done.stderr
 
 
 # ------------------------------------------------------------------------------------------------ small

@@ -1,4 +1,4 @@
-"""A stand-in for Grafana's image renderer, which asks for its token, calls Grafana back, is as busy, and draws nothing."""
+"""A stand-in for Grafana's image renderer: it wants its token, calls Grafana back, is as busy, and draws nothing."""
 
 import hashlib
 import threading
