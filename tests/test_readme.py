@@ -41,13 +41,15 @@ def test_what_the_readme_says_of_settings_and_exit_codes_is_what_help_says() -> 
     assert codes == re.findall(r"^\| ([0-9, ]+) \|", README, re.MULTILINE)
 
 
-ALIKE = ("missing", "blank", "Grafana's render", "data source is away", "no such dashboard", "out of time")
+ALIKE = ("missing", "blank", "Grafana's render", "data source is down", "no such dashboard", "out of time")
 SAID = {
     ("README.md", "## When it fails"): (
         *("in quotes", "login page", "no such panel", "a PDF came as image/png", "the picture is blank"),
         *("no such host", "nothing is listening", "instead of", "opens again in"),
     ),
-    ("k8s/README.md", "## It does not"): ("skipped: ", "waiting for "),
+    ("k8s/README.md", "## It does not"): (
+        *("skipped: ", "stopped by ", "waiting for ", "connecting to ", "looking up ", "the picture shows no data"),
+    ),
 }
 
 

@@ -520,10 +520,12 @@ def test_both_panels_can_be_read_on_a_phone_from_the_first_sample_on() -> None:
 
 def test_news_lasts_two_minutes_and_an_answer_of_x() -> None:
     [rule] = [rule for rule in publish_rules() if rule["labels"]["publish"] == "news"]
-    interval = find(build("."), "Probe", "x-user")["spec"]["interval"]
-    found = re.search(r"changes\(x_user_followers_count\[(\d+)s\]\)", rule["expr"])
-    assert found
-    assert int(found[1]) == 2 * 60 + int(interval.removesuffix("s"))
+    interval = int(find(build("."), "Probe", "x-user")["spec"]["interval"].removesuffix("s"))
+    windows = {"changes": 2 * 60 + interval, "present_over_time": 30 + interval}
+    for function, seconds in windows.items():
+        found = re.search(rf"{function}\(x_user_followers_count\[(\d+)s\]", rule["expr"])
+        assert found
+        assert int(found[1]) == seconds
 
 
 def publish_rules() -> Any:
