@@ -13,6 +13,7 @@ from support.peers import (
     gzipped,
     head,
     resets_after,
+    resets_early,
     sends,
     silence,
     speaks_plain_http,
@@ -20,21 +21,22 @@ from support.peers import (
 
 from script.faults.fault import GOOD, Fault, addressed, late, published
 from script.faults.lines import (
-    ASKING_FOR_DASHBOARD,
     BROKE_OFF,
-    CERTIFICATE,
     DAMAGED,
+    MISNAMED,
     NO_CA,
     NO_PNG,
     NO_SUCH_HOST,
     NO_TLS,
     NOT_LISTENING,
     RENDERING,
-    TOO_LARGE,
+    SAYS_NOTHING,
+    UNTRUSTED,
 )
 
 CHUNKED = head(transfer_encoding="chunked")
 NO_LENGTH = head()
+TOO_LARGE = "failed: Grafana's render sent over 5000000 bytes: ask for a smaller picture, or fewer series"
 LARGE = 6_000_000  # bytes, over the limit of 5 MB
 AS_LARGE, TOO_LARGE_BY_ONE = (
     GOOD[:-12] + pictures.chunk(b"tEXt", bytes(size - len(GOOD) - 12)) + GOOD[-12:] for size in (5_000_000, 5_000_001)
@@ -44,7 +46,7 @@ LONG_HOST = "a" * 64 + ".test"  # longer than a name's part may be
 
 def broken(claim: str, **row: Any) -> Fault:
     """No whole answer comes."""
-    return Fault(claim, "failed: " + BROKE_OFF.format("{grafana}"), **row)
+    return Fault(claim, "failed: Grafana's render: " + BROKE_OFF.format("{grafana}"), **row)
 
 
 FAULTS = [
@@ -91,59 +93,67 @@ FAULTS = [
     late("drip in chunks", RENDERING, render=drip(CHUNKED + chunked(GOOD[:100]), b"1\r\nx\r\n" * 99)),
     late("silence", RENDERING, render=silence()),
     late("silence after the head", RENDERING, render=silence(NO_LENGTH)),
-    late(
-        "silence instead of TLS",
-        ASKING_FOR_DASHBOARD,
-        settings=addressed("{grafana}", scheme="https"),
-        grafana=Connection.hold,
-        renders=0,
-    ),
     # --- cut
-    broken("reset at accept", grafana=Connection.reset, renders=0),
+    broken("reset in the request", grafana=resets_early, renders=0),
     broken("reset after the request", render=after(Connection.reset)),
     broken("reset in the body", render=resets_after(head(content_length=len(GOOD)) + GOOD[:5000])),
     broken("closed without a word", render=sends(b"")),
     # --- none at all
     Fault(
+        "silence instead of TLS",
+        "failed: Grafana's render: " + SAYS_NOTHING.format("{grafana}"),
+        settings=addressed("{grafana}", scheme="https"),
+        grafana=Connection.hold,
+        renders=0,
+    ),
+    Fault(
         "plain HTTP where TLS is expected",
-        "failed: " + NO_TLS.format("{grafana}"),
+        "failed: Grafana's render: " + NO_TLS.format("{grafana}"),
         settings=addressed("{grafana}", scheme="https"),
         grafana=speaks_plain_http,
         renders=0,
     ),
     Fault(
         "TLS where plain HTTP is expected",
-        "failed: " + BROKE_OFF.format("{grafana}"),
+        "failed: Grafana's render: " + BROKE_OFF.format("{grafana}"),
         settings=addressed("{grafana}"),
         grafana_tls="tls",
         renders=0,
     ),
-    Fault("an untrusted certificate", "failed: " + CERTIFICATE.format("{grafana}"), grafana_tls="untrusted", renders=0),
+    Fault(
+        "an untrusted certificate",
+        "failed: Grafana's render: " + UNTRUSTED.format("{grafana}"),
+        grafana_tls="untrusted",
+        renders=0,
+    ),
     Fault(
         "a certificate for another host",
-        "failed: " + CERTIFICATE.format("{grafana}"),
+        "failed: Grafana's render: " + MISNAMED.format("{grafana}"),
         grafana_tls="misnamed",
         renders=0,
     ),
     Fault(
         "a CA's file that is not there",
-        f"failed: {NO_CA}",
+        f"failed: Grafana's render: {NO_CA}",
         settings={"REQUESTS_CA_BUNDLE": "/nonexistent/ca.pem"},
         grafana_tls="tls",
         renders=0,
     ),
     Fault(
-        "nothing listening", "failed: " + NOT_LISTENING.format("{closed}"), settings=addressed("{closed}"), renders=0
+        "nothing listening",
+        "failed: Grafana's render: " + NOT_LISTENING.format("{closed}"),
+        settings=addressed("{closed}"),
+        renders=0,
     ),
     Fault(
         "no such host",
-        "failed: " + NO_SUCH_HOST.format("nowhere.invalid"),
+        "failed: Grafana's render: " + NO_SUCH_HOST.format("nowhere.invalid"),
         settings=addressed("nowhere.invalid"),
         renders=0,
     ),
     Fault(
         "a host that no resolver takes",
-        "failed: " + NO_SUCH_HOST.format(LONG_HOST),
+        "failed: Grafana's render: " + NO_SUCH_HOST.format(LONG_HOST),
         settings=addressed(LONG_HOST),
         renders=0,
     ),

@@ -15,7 +15,7 @@ from script.faults.lines import (
     NO_PNG_TYPE,
     NO_SUCH_HOST,
     NOT_LISTENING,
-    RENDERER_AWAY,
+    RENDERER_DOWN,
     TOKEN_UNKNOWN,
 )
 from script.faults.render import ANSWERED
@@ -49,7 +49,7 @@ FAULTS = [
     ),
     Fault(
         "the token echoed as the reason",
-        f"{ANSWERED}500: {RENDERER_AWAY}",
+        f"{ANSWERED}500: {RENDERER_DOWN}",
         settings={"grafana_token": TOKEN},
         render=answers(f"500 Bearer {TOKEN}"),
     ),
@@ -75,19 +75,19 @@ FAULTS = [
     ),
     Fault(
         "the password of the URL, nothing listening",
-        "failed: " + NOT_LISTENING.format("{closed}"),
+        "failed: Grafana's render: " + NOT_LISTENING.format("{closed}"),
         settings=addressed(LOGIN + "{closed}"),
         renders=0,
     ),
     Fault(
         "the password of the URL, no such host",
-        "failed: " + NO_SUCH_HOST.format("nowhere.invalid"),
+        "failed: Grafana's render: " + NO_SUCH_HOST.format("nowhere.invalid"),
         settings=addressed(LOGIN + "nowhere.invalid"),
         renders=0,
     ),
     Fault(
         "the password of the URL, not HTTP",
-        "failed: " + BROKE_OFF.format("{grafana}"),
+        "failed: Grafana's render: " + BROKE_OFF.format("{grafana}"),
         settings=addressed(LOGIN + "{grafana}"),
         grafana=sends(b"\0" * 99),
     ),
@@ -100,7 +100,7 @@ FAULTS = [
     ),
     Fault(
         "the password of publish_if_url, nothing listening",
-        "failed: " + NOT_LISTENING.format("{closed}"),
+        "failed: publish_if_url: " + NOT_LISTENING.format("{closed}"),
         settings={"publish_if_url": f"http://{LOGIN}{{closed}}/api/v1/query?query=up"},
         renders=0,
     ),
@@ -116,7 +116,7 @@ FAULTS = [
     ),
     Fault(
         "control characters in the location",
-        "failed: " + BROKE_OFF.format("{grafana}"),
+        f"{ANSWERED}302: {MOVED}",
         render=redirects(302, "/\x1b[2J\x9bpublished"),
     ),
     Fault(
@@ -127,7 +127,7 @@ FAULTS = [
     ),
     Fault(
         "control characters in the names of panels",
-        "failed: no such panel as '2': there are none: set panelId in image_url",
+        "failed: no such panel as '2', there are none: set panelId in image_url",
         dashboard=says({"dashboard": {"elements": {"panel-7" + FORGED: {}}}}),
         renders=0,
     ),

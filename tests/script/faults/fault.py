@@ -8,7 +8,7 @@ from support import pictures
 from support.peers import Handler, answers, says
 from support.script import RENDER
 
-from script.faults.lines import LATE, OUT_OF_TIME, PUBLISHED
+from script.faults.lines import PUBLISHED
 
 GOOD = pictures.png(150, 50, idats=3)
 SIZE = "&width=150&height=50"
@@ -66,7 +66,7 @@ def published(claim: str, status: int = 200, **row: Any) -> Fault:
 
 def late(claim: str, step: str, **row: Any) -> Fault:
     """Only the deadline ends this one; the line says at which step."""
-    return Fault(claim, OUT_OF_TIME + step + LATE, late=True, **row)
+    return Fault(claim, "failed: out of time after {deadline} s, " + step, late=True, **row)
 
 
 def addressed(host: str, path: str = RENDER, scheme: str = "http") -> dict[str, str]:

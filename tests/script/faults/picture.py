@@ -15,7 +15,7 @@ FAULTS = [
     Fault("a bomb of 400 MB in a picture of 150x50", DAMAGED, render=answers(200, BOMB)),
     Fault(
         "one colour",
-        "failed: the picture is blank, of one colour: it was taken too early: raise BROWSER_READINESS_* there",
+        "failed: the picture is blank, of one colour: it was taken too early: raise BROWSER_READINESS_*",
         render=answers(200, pictures.png(pixel=b"\x10\x20\x30")),
     ),
 ]

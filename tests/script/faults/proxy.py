@@ -4,7 +4,7 @@ from support.peers import Connection, after, answers, echo, paths, sends
 from support.script import RENDER
 
 from script.faults.fault import GOOD, LOGIN, SIZE, Fault, addressed, good, published
-from script.faults.lines import BROKE_OFF, NO_PERMISSION, NO_TLS, PROXY, PROXY_CREDENTIALS
+from script.faults.lines import BROKE_OFF, NO_PERMISSION, PROXY, PROXY_PASSWORD
 from script.faults.render import ANSWERED
 
 VIA = {"HTTP_PROXY": "http://{other}", "image_url": "http://grafana.test" + RENDER + SIZE}
@@ -21,7 +21,7 @@ FAULTS = [
     ),
     Fault(
         "a proxy that wants a password",
-        f"{ANSWERED}407: {PROXY_CREDENTIALS}",
+        f"{ANSWERED}407: {PROXY_PASSWORD}",
         settings=VIA,
         other=answers(407, b"<html>", "text/html"),
         other_asked=2,
@@ -29,19 +29,19 @@ FAULTS = [
     ),
     Fault(
         "nothing listening at the proxy",
-        "failed: " + PROXY.format("grafana.test"),
+        "failed: Grafana's render: " + PROXY.format("{closed}", "grafana.test"),
         settings={**VIA, "HTTP_PROXY": "http://{closed}"},
         renders=0,
     ),
     Fault(
         "the proxy's password, nothing listening",
-        "failed: " + PROXY.format("grafana.test"),
+        "failed: Grafana's render: " + PROXY.format("{closed}", "grafana.test"),
         settings={**VIA, "HTTP_PROXY": f"http://{LOGIN}{{closed}}"},
         renders=0,
     ),
     Fault(
         "the proxy's password, refused",
-        f"{ANSWERED}407: {PROXY_CREDENTIALS}",
+        f"{ANSWERED}407: {PROXY_PASSWORD}",
         settings={**VIA, "HTTP_PROXY": f"http://{LOGIN}{{other}}"},
         other=echo(407, "{head}"),
         other_asked=2,
@@ -50,7 +50,7 @@ FAULTS = [
     *(
         Fault(
             claim,
-            "failed: upload: " + PROXY.format("{x}"),
+            "failed: the upload to X: " + PROXY.format("{other}", "{x}"),
             written=GOOD,
             settings=TUNNEL,
             other=answers(status),
@@ -63,7 +63,7 @@ FAULTS = [
     ),
     Fault(
         "a proxy that is cut in the tunnel",
-        "failed: upload: " + NO_TLS.format("{x}"),
+        "failed: the upload to X: " + BROKE_OFF.format("{x}"),
         written=GOOD,
         settings=TUNNEL,
         other=sends(b"HTTP/1.1 200 OK\r\n\r\n"),
@@ -71,7 +71,7 @@ FAULTS = [
     ),
     Fault(
         "a proxy that hangs up",
-        "failed: upload: " + BROKE_OFF.format("{x}"),
+        "failed: the upload to X: " + BROKE_OFF.format("{x}"),
         written=GOOD,
         settings=TUNNEL,
         other=after(Connection.reset),
@@ -79,13 +79,13 @@ FAULTS = [
     ),
     Fault(
         "the proxy's password for X, nothing listening",
-        "failed: upload: " + PROXY.format("{x}"),
+        "failed: the upload to X: " + PROXY.format("{closed}", "{x}"),
         written=GOOD,
         settings={"HTTPS_PROXY": f"http://{LOGIN}{{closed}}"},
     ),
     Fault(
         "a proxy's certificate that is not trusted",
-        "failed: " + PROXY.format("grafana.test"),
+        "failed: Grafana's render: " + PROXY.format("{other}", "grafana.test"),
         settings={**addressed("grafana.test", scheme="https"), "HTTPS_PROXY": "https://{other}"},
         other_tls="untrusted",
         renders=0,

@@ -33,11 +33,11 @@ from script.faults.lines import (
     NOT_THERE,
     PARAMETER,
     QUERYING,
-    RENDERER_AWAY,
+    RENDERER_DOWN,
     TOKEN_UNKNOWN,
-    TOO_LARGE,
 )
 
+TOO_LARGE = "failed: publish_if_url sent over 1000000 bytes: ask for a smaller picture, or fewer series"
 ANSWERED = "failed: publish_if_url answered "
 PUBLISH_IF = {"publish_if_url": f"http://{{grafana}}{QUERY}?query=x_user_followers_count"}
 
@@ -55,7 +55,7 @@ def no_list(claim: str, query: Handler) -> Fault:
 FAULTS = [
     doubt(
         "no series",
-        "skipped: publish_if_url answers without a series: nothing to show, nothing published",
+        "skipped: publish_if_url returned no series, so nothing was published",
         vector(),
         status=0,
     ),
@@ -98,7 +98,7 @@ FAULTS = [
     doubt("418", f"{ANSWERED}418: {NO_ANSWER}", answers(418)),
     doubt(
         "500 with a series",
-        f"{ANSWERED}500: {RENDERER_AWAY}",
+        f"{ANSWERED}500: {RENDERER_DOWN}",
         says({"status": "success", "data": {"resultType": "vector", "result": [SERIES]}}, 500),
     ),
     doubt("502 with nothing", f"{ANSWERED}502: {DOWN}", answers(502, b"")),
@@ -116,7 +116,7 @@ FAULTS = [
     # --- no answer
     doubt(
         "cut by its length",
-        "failed: " + BROKE_OFF.format("{grafana}"),
+        "failed: publish_if_url: " + BROKE_OFF.format("{grafana}"),
         answers(200, json.dumps({"status": "success"}).encode(), "application/json", content_length=900),
     ),
     doubt(
@@ -125,16 +125,16 @@ FAULTS = [
         answers(200, gzipped(b" " * 60_000_000 + b"{}"), "application/json", content_encoding="gzip"),
     ),
     doubt("endless", TOO_LARGE, flood(head(content_type="application/json"), b" " * 65536)),
-    doubt("a reset", "failed: " + BROKE_OFF.format("{grafana}"), after(Connection.reset)),
+    doubt("a reset", "failed: publish_if_url: " + BROKE_OFF.format("{grafana}"), after(Connection.reset)),
     Fault(
         "nothing listening",
-        "failed: " + NOT_LISTENING.format("{closed}"),
+        "failed: publish_if_url: " + NOT_LISTENING.format("{closed}"),
         settings={"publish_if_url": "http://{closed}/api/v1/query?query=up"},
         renders=0,
     ),
     Fault(
         "no such host",
-        "failed: " + NO_SUCH_HOST.format("nowhere.invalid"),
+        "failed: publish_if_url: " + NO_SUCH_HOST.format("nowhere.invalid"),
         settings={"publish_if_url": "http://nowhere.invalid/api/v1/query?query=up"},
         renders=0,
     ),

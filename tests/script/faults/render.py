@@ -6,9 +6,6 @@ from support.script import RENDER, TOKEN
 
 from script.faults.fault import GOOD, Fault, published
 from script.faults.lines import (
-    BROKE_OFF,
-    CANNED,
-    CLAMPED,
     DOWN,
     LOGIN_PAGE,
     MOVED,
@@ -18,7 +15,7 @@ from script.faults.lines import (
     NO_PNG_TYPE,
     NOT_THERE,
     PARAMETER,
-    RENDERER_AWAY,
+    RENDERER_DOWN,
     TOKEN_UNKNOWN,
 )
 
@@ -50,30 +47,26 @@ FAULTS = [
     ),
     Fault("302 to itself is asked once", f"{ANSWERED}302: {MOVED}", render=redirects(302, RENDER)),
     Fault("302 without a location", f"{ANSWERED}302: {MOVED}", render=redirects(302, None)),
-    Fault(
-        "302 with a location that is no URL",
-        "failed: " + BROKE_OFF.format("{grafana}"),
-        render=redirects(302, "http://[::1"),
-    ),
+    Fault("302 with a location that is no URL", f"{ANSWERED}302: {MOVED}", render=redirects(302, "http://[::1")),
     Fault("400", f"{ANSWERED}400: {PARAMETER}", render=answers(400, b"<html>", PAGE)),
     Fault("401", f"{ANSWERED}401: {TOKEN_UNKNOWN}", render=says({"message": "invalid API key"}, 401)),
     Fault("403", f"{ANSWERED}403: {NO_PERMISSION}", render=says({"message": "Forbidden"}, 403)),
     Fault("404", f"{ANSWERED}404: {NOT_THERE}", render=answers(404, b"Not found\n", "text/plain")),
     Fault(
         "408",
-        f"{ANSWERED}408: it took too long: the renderer or the data source is slow or overloaded",
+        f"{ANSWERED}408: it took too long: the renderer or the data source is slow or overloaded: give it more CPU",
         render=answers(408),
     ),
     Fault(
         "429",
-        f"{ANSWERED}429: too busy: ask for less at once, or raise the renderer's limit of concurrent renders",
+        f"{ANSWERED}429: it is busy: render less at once, or raise the renderer's limit of concurrent renders",
         render=says({"message": "busy"}, 429),
     ),
-    Fault("500", f"{ANSWERED}500: {RENDERER_AWAY}", render=answers(500, b"<html>Rendering failed.", PAGE)),
-    Fault("500 and a way to the login page", f"{ANSWERED}500: {RENDERER_AWAY}", render=redirects(500, "/login")),
+    Fault("500", f"{ANSWERED}500: {RENDERER_DOWN}", render=answers(500, b"<html>Rendering failed.", PAGE)),
+    Fault("500 and a way to the login page", f"{ANSWERED}500: {RENDERER_DOWN}", render=redirects(500, "/login")),
     Fault(
         "500 for a deleted token",
-        f"{ANSWERED}500: {RENDERER_AWAY}",
+        f"{ANSWERED}500: {RENDERER_DOWN}",
         render=says({"message": "invalid API key", "traceID": ""}, 500),
     ),
     Fault("502", f"{ANSWERED}502: {DOWN}", render=answers(502, b"", "text/html")),
@@ -117,19 +110,21 @@ FAULTS = [
     ),
     Fault(
         "a PDF sent as image/png",
-        "failed: a PDF came as image/png: add encoding=png to image_url, or set API_DEFAULT_ENCODING=png there",
+        "failed: a PDF came as image/png: add encoding=png to image_url, or API_DEFAULT_ENCODING=png",
         render=answers(200, PDF),
     ),
     # --- the size; more of them, without a process each, in test_png.py
     Fault(
         "a canned picture",
-        f"failed: 478x208 instead of 1500x500: {CANNED}",
+        "failed: the picture is 478x208 instead of 1500x500: "
+        "a notice: Grafana has no renderer (GF_RENDERING_SERVER_URL), or too many renders at once",
         size="&width=1500&height=500",
         render=answers(200, pictures.plain(478, 208)),
     ),
     Fault(
         "no width in the URL, as Grafana takes it",
-        f"failed: 1000x500 instead of 1500x500: {CLAMPED}",
+        "failed: the picture is 1000x500 instead of 1500x500: "
+        "Grafana renders from 1000x500 up to 3000 wide: set such a width and height in image_url",
         size="&height=500",
         render=answers(200, pictures.plain(1000, 500)),
     ),

@@ -28,22 +28,25 @@ from script.faults.fault import GOOD, Fault, late, published, taken
 from script.faults.lines import (
     ACCESS_LEVEL,
     BROKE_OFF,
-    CERTIFICATE,
     FORBIDDEN,
+    MISNAMED,
     NO_CA,
     NO_SUCH_HOST,
     NO_TLS,
     NOT_LISTENING,
+    NOT_X,
+    SAYS_NOTHING,
     SUSPENDED,
     TOO_MANY_CALLS,
     TROUBLE,
     UNKNOWN_CALL,
+    UNTRUSTED,
     UPLOADING,
     WRONG_KEYS,
 )
 
 ANSWERED = "failed: X answered "
-BROKEN = "failed: upload: " + BROKE_OFF.format("{x}")
+BROKEN = "failed: the upload to X: " + BROKE_OFF.format("{x}")
 RESETS: dict[str, Any] = {"x_rate_limit_reset": 4102471380, "x_rate_limit_remaining": 0}  # 2100-01-01 07:23 UTC
 
 
@@ -63,17 +66,17 @@ def refused(claim: str, line: str, x: Handler) -> Fault:
 
 def unreached(claim: str, line: str, **row: Any) -> Fault:
     """X never gets the picture, which is written by then."""
-    return Fault(claim, f"failed: upload: {line}", written=GOOD, **row)
+    return Fault(claim, f"failed: the upload to X: {line}", written=GOOD, **row)
 
 
 FAULTS = [
     *(published(f"{status}", status, x=answers(status, content_type=None)) for status in (200, 201, 202)),
-    published("200 with a page", x=answers(200, b"<html>", "text/html")),
-    published("200 with an endless body", x=flood(head(), b"x" * 65536)),
-    published("200 with a body that drips", x=drip(head(content_length=9999), b"x")),
+    published("200 with JSON", x=answers(200, b' {"id": 1}\n', "application/json")),
     published("200 in chunks", x=sends(head(transfer_encoding="chunked") + chunked(b"{}") + b"0\r\n\r\n")),
     # --- statuses that are no success
-    upload("204", f"{ANSWERED}204: {UNKNOWN_CALL}", answers(204)),
+    upload("200 with a page", f"{ANSWERED}200: {NOT_X}", answers(200, b"<html>", "text/html")),
+    upload("200 with an endless body", f"{ANSWERED}200: {NOT_X}", flood(head(), b"x" * 65536)),
+    upload("204", f"{ANSWERED}204: {NOT_X}", answers(204)),
     upload("302 elsewhere is not followed", f"{ANSWERED}302: {UNKNOWN_CALL}", redirects(302, "{elsewhere}/login")),
     upload("307 elsewhere is not followed", f"{ANSWERED}307: {UNKNOWN_CALL}", redirects(307, "{elsewhere}/upload")),
     upload(
@@ -98,7 +101,8 @@ FAULTS = [
     ),
     refused(
         "402",
-        f"{ANSWERED}402: no credits are left: top up in X's developer console; publish_if_url saves calls",
+        f"{ANSWERED}402: the account has no credits left: buy some in X's developer console; "
+        "publish_if_url saves calls",
         says({"title": "CreditsDepleted", "detail": "no credits"}, 402),
     ),
     refused("403, no body", f"{ANSWERED}403: {FORBIDDEN}", answers(403)),
@@ -120,7 +124,8 @@ FAULTS = [
         f"{ANSWERED}403 (code 996, 997, 998): {FORBIDDEN}",
         says({"errors": [{"code": code} for code in range(996, 1000)]}, 403),
     ),
-    upload("404", f"{ANSWERED}404 (code 34): {UNKNOWN_CALL}", says(error(34), 404)),
+    refused("404", f"{ANSWERED}404 (code 34): {UNKNOWN_CALL}", says(error(34), 404)),
+    refused("410", f"{ANSWERED}410: {UNKNOWN_CALL}", answers(410)),
     *(upload(f"{status}", f"{ANSWERED}{status}: {UNKNOWN_CALL}", answers(status)) for status in (408, 499)),
     upload(
         "413",
@@ -216,15 +221,16 @@ FAULTS = [
     upload("garbage", BROKEN, sends(bytes(range(256)))),
     late("silence", UPLOADING, x=silence(), sent=GOOD),
     late("a drip in the head", UPLOADING, x=drip(b"HTTP/1.1 200 OK\r\n", b"X-Filler: x"), sent=GOOD),
+    late("a drip in a success's body", UPLOADING, x=drip(head(content_length=9999), b"x"), sent=GOOD),
     late("a drip in a refusal's body", UPLOADING, x=drip(head(403, content_length=9999), b"x"), sent=GOOD),
     late("100 Continue for ever", UPLOADING, x=flood(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 50), sent=GOOD),
     # --- no connection
-    late("nothing said at accept", UPLOADING, x=Connection.hold, x_tls="", written=GOOD),
-    unreached("reset at accept", BROKE_OFF.format("{x}"), x=Connection.reset, x_tls=""),
+    unreached("silence instead of TLS", SAYS_NOTHING.format("{x}"), x=Connection.hold, x_tls=""),
+    unreached("reset instead of TLS", BROKE_OFF.format("{x}"), x=resets_early, x_tls=""),
     unreached("reset in the request", BROKE_OFF.format("{x}"), x=resets_early),
     unreached("not TLS", NO_TLS.format("{x}"), x=speaks_plain_http, x_tls=""),
-    unreached("an untrusted certificate", CERTIFICATE.format("{x}"), x_tls="untrusted"),
-    unreached("a certificate for another host", CERTIFICATE.format("{x}"), x_tls="misnamed"),
+    unreached("an untrusted certificate", UNTRUSTED.format("{x}"), x_tls="untrusted"),
+    unreached("a certificate for another host", MISNAMED.format("{x}"), x_tls="misnamed"),
     unreached("a CA's file that is not there", NO_CA, settings={"REQUESTS_CA_BUNDLE": "/nonexistent/ca.pem"}),
     unreached("nothing listening", NOT_LISTENING.format("{closed}"), settings={"x_host": "{closed}"}),
     unreached("no such host", NO_SUCH_HOST.format("nowhere.invalid"), settings={"x_host": "nowhere.invalid"}),
