@@ -434,7 +434,8 @@ def strong_colors(png: bytes, width: int, height: int) -> str:
     counts: Counter[bytes] = Counter()
     for row in rows(scan_lines(png, width, height), width):
         counts.update(row[at : at + 3] for at in range(0, len(row), len(row) // width))
-    strong = [color for color, count in counts.most_common() if max(color) - min(color) > 99]
+    enough = [color for color, count in counts.most_common() if count >= PROOF]
+    strong = [color for color in enough if max(color) - min(color) >= 100]
     return ", ".join(f"{color.hex().upper()} ({counts[color]} pixels)" for color in strong[:3])
 
 
