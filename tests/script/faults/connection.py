@@ -3,6 +3,7 @@
 from typing import Any
 
 from support import pictures
+from support.paths import BANNER
 from support.peers import (
     Connection,
     after,
@@ -136,6 +137,13 @@ FAULTS = [
         "a CA's file that is not there",
         f"failed: Grafana's render: {NO_CA}",
         settings={"REQUESTS_CA_BUNDLE": "/nonexistent/ca.pem"},
+        grafana_tls="tls",
+        renders=0,
+    ),
+    Fault(
+        "a CA's file that holds no certificate",
+        f"failed: Grafana's render: {NO_CA}",
+        settings={"REQUESTS_CA_BUNDLE": str(BANNER)},
         grafana_tls="tls",
         renders=0,
     ),

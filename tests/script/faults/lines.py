@@ -5,10 +5,9 @@ PUBLISHED = (
 )
 
 # Where a run is when its time is over, and what that usually means.
-QUERYING = "waiting for publish_if_url at {grafana}: most often it is slow: see its log, or raise deadline_seconds"
-ASKING_FOR_DASHBOARD = (
-    "waiting for Grafana's dashboard API at {grafana}: most often it is slow: see its log, or raise deadline_seconds"
-)
+SLOW = "most often it is slow: see its log, or raise deadline_seconds"
+QUERYING = f"waiting for publish_if_url at {{grafana}}: {SLOW}"
+ASKING_FOR_DASHBOARD = f"waiting for Grafana's dashboard API at {{grafana}}: {SLOW}"
 RENDERING = (
     "waiting for Grafana's render at {grafana}: "
     "most often the renderer is slow: give it more CPU, or raise deadline_seconds"

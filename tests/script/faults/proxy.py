@@ -1,10 +1,10 @@
 """A proxy on the way to Grafana or to X."""
 
-from support.peers import Connection, after, answers, echo, paths, sends
+from support.peers import Connection, after, answers, echo, paths, sends, silence
 from support.script import RENDER
 
-from script.faults.fault import GOOD, LOGIN, SIZE, Fault, addressed, good, published
-from script.faults.lines import BROKE_OFF, NO_PERMISSION, PROXY, PROXY_PASSWORD
+from script.faults.fault import GOOD, LOGIN, SIZE, Fault, addressed, good, late, published
+from script.faults.lines import BROKE_OFF, NO_PERMISSION, PROXY, PROXY_PASSWORD, SAYS_NOTHING, SLOW
 from script.faults.render import ANSWERED
 
 VIA = {"HTTP_PROXY": "http://{other}", "image_url": "http://grafana.test" + RENDER + SIZE}
@@ -89,6 +89,28 @@ FAULTS = [
         settings={**addressed("grafana.test", scheme="https"), "HTTPS_PROXY": "https://{other}"},
         other_tls="untrusted",
         renders=0,
+    ),
+    Fault(
+        "a SOCKS proxy",
+        "failed: Grafana's render: SOCKS proxies are not supported: set HTTP_PROXY and HTTPS_PROXY to an http:// one",
+        settings={**VIA, "HTTP_PROXY": "socks5://{other}"},
+        renders=0,
+    ),
+    late(
+        "a proxy that says nothing",
+        f"waiting for Grafana's dashboard API at grafana.test through the proxy {{other}}: {SLOW}",
+        settings=VIA,
+        other=silence(),
+        other_asked=1,
+        renders=0,
+    ),
+    Fault(
+        "a proxy that says nothing to the tunnel",
+        "failed: the upload to X: " + SAYS_NOTHING.format("{other}"),
+        written=GOOD,
+        settings=TUNNEL,
+        other=silence(),
+        other_asked=1,
     ),
     published(
         "HTTP_PROXY is used",

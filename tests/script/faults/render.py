@@ -1,7 +1,7 @@
 """What Grafana answers to the request for a picture: status, type and size."""
 
 from support import pictures
-from support.peers import answers, head, redirects, says, sends
+from support.peers import answers, flood, head, redirects, says, sends
 from support.script import RENDER, TOKEN
 
 from script.faults.fault import GOOD, Fault, published
@@ -20,6 +20,7 @@ from script.faults.lines import (
 )
 
 ANSWERED = "failed: Grafana's render answered "
+TOO_OLD = "failed: Grafana's render sent an answer over 5 minutes old: a cache kept it, or a clock is wrong"
 PDF = b"%PDF-1.4\n%\xe2\xe3\xcf\xd3\n1 0 obj\n<<>>\nendobj\n" + b"0" * 2000
 JPEG = b"\xff\xd8\xff\xe0\x00\x10JFIF\x00\x01" + bytes(2000) + b"\xff\xd9"
 PAGE = "text/html; charset=UTF-8"
@@ -87,6 +88,13 @@ FAULTS = [
         render=sends(b"HTTP/1.1 103 Hints\r\nLink: x\r\n\r\n" + head() + GOOD),
     ),
     published("a 100 Continue before the answer", render=sends(b"HTTP/1.1 100 Continue\r\n\r\n" + head() + GOOD)),
+    Fault("a redirect whose body never ends", f"{ANSWERED}302: {MOVED}", render=flood(head(302), bytes(65536))),
+    # --- the age
+    Fault("kept by a cache for 301 seconds", TOO_OLD, render=answers(200, GOOD, age=301)),
+    Fault("sent in 2001 by its own date", TOO_OLD, render=answers(200, GOOD, date="Sat, 01 Sep 2001 00:00:00 GMT")),
+    published("kept by a cache for 300 seconds", render=answers(200, GOOD, age=300)),
+    published("an age and a date that are none", render=answers(200, GOOD, age="old", date="yesterday")),
+    published("sent in 2100 by its own date", render=answers(200, GOOD, date="Wed, 01 Sep 2100 00:00:00 GMT")),
     # --- the type
     *(
         Fault(f"the type is {content_type}", NO_PNG_TYPE, render=answers(200, body, content_type))
