@@ -37,7 +37,7 @@ writing = threading.Lock()  # held while the picture is written, so that no end 
 
 def end(descriptor: int, line: str, code: int) -> NoReturn:
     """Ends the process with a line on standard output (1) or error (2), whatever its threads wait for."""
-    for signum in (signal.SIGTERM, signal.SIGINT):
+    for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, signal.SIG_IGN)
     try:
         if select.select([], [descriptor], [], 1)[1]:  # else nobody reads it
@@ -59,12 +59,13 @@ if __name__ == "__main__":  # before the imports that take a tenth of a second
             os.fstat(descriptor)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
-    for signum in (signal.SIGTERM, signal.SIGINT):
+    for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, stop)
 
 import difflib
 import hashlib
 import io
+import itertools
 import json
 import re
 import time
@@ -433,7 +434,8 @@ def strong_colors(png: bytes, width: int, height: int) -> str:
     counts: Counter[bytes] = Counter()
     for row in rows(scan_lines(png, width, height), width):
         counts.update(row[at : at + 3] for at in range(0, len(row), len(row) // width))
-    strong = [color for color, count in counts.most_common() if max(color) - min(color) > 99]
+    enough = [color for color, count in counts.most_common() if count >= PROOF]
+    strong = [color for color in enough if max(color) - min(color) >= 100]
     return ", ".join(f"{color.hex().upper()} ({counts[color]} pixels)" for color in strong[:3])
 
 
@@ -509,21 +511,27 @@ def rows(lines: Iterator[bytes], width: int) -> Iterator[bytes]:
 
 def unfiltered(kind: int, values: bytes, above: bytes) -> bytes:
     """One channel of a row: each value plus what filter 1, 3 or 4 makes of the neighbours known by then."""
-    result = bytearray()
+    if kind == 1:
+        return bytes([value & 255 for value in itertools.accumulate(values)])
     left = corner = 0
+    if kind == 3:
+        return bytes([left := (left + up) // 2 + value & 255 for value, up in zip(values, above, strict=True)])
+    result = []
     for value, up in zip(values, above, strict=True):
-        low, high = (left, up) if left < up else (up, left)
-        if kind == 1:
-            nearest = left
-        elif kind == 3:
-            nearest = (left + up) // 2
-        elif corner >= high or 2 * (high - corner) <= corner - low:  # the nearest to left + up - corner
-            nearest = low
-        elif corner <= low or 2 * (corner - low) <= high - corner:
-            nearest = high
+        low, high = left, up
+        if left > up:
+            low, high = up, left
+        if corner >= high:  # the nearest to left + up - corner
+            left = low
+        elif corner <= low:
+            left = high
+        elif 2 * (high - corner) <= corner - low:
+            left = low
+        elif 2 * (corner - low) <= high - corner:
+            left = high
         else:
-            nearest = corner
-        left, corner = nearest + value & 255, up
+            left = corner
+        left, corner = left + value & 255, up
         result.append(left)
     return bytes(result)
 

@@ -35,7 +35,7 @@ def environment(folder: Path, **settings: str) -> dict[str, str]:
 
 def once(folder: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
     command = [str(REHEARSE), "--once", *arguments]
-    return subprocess.run(command, env=environment(folder, **settings), capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, env=environment(folder, **settings), capture_output=True, text=True)
 
 
 @contextmanager
@@ -138,12 +138,12 @@ def test_it_goes_on_until_told_to_end_and_ends_cleanly(tmp_path: Path, stop: sig
         lines = iter(process.stdout.readline, "")
         page = next(line for line in lines if line.startswith("profile:")).split()[1].removesuffix("/your_name")
         assert next(line for line in lines if line.startswith("published:"))
-        with urlopen(Request(page + "/follow", method="POST"), timeout=10) as answer:
+        with urlopen(Request(page + "/follow", method="POST")) as answer:
             followers = json.load(answer)["followers"]
         assert next(line for line in lines if line.startswith("published:"))
         os.killpg(process.pid, stop)
         rest = process.stdout.read()
-        status = process.wait(timeout=10)
+        status = process.wait()
     (kept,) = tmp_path.glob("banner-rehearsal-*")
     assert (status, "Traceback" in rest, str(kept) in rest) == (0, False, True)
     assert {"banner-0001.png", "banner-0002.png", "profile.html"} == {file.name for file in kept.iterdir()}

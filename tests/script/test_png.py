@@ -3,7 +3,6 @@
 import io
 import struct
 import zlib
-from collections.abc import Sequence
 
 import pytest
 from hypothesis import given, settings
@@ -32,16 +31,6 @@ IEND = pictures.chunk(b"IEND")
 def of(packed: bytes) -> bytes:
     """A PNG of right checksums around these packed pixels."""
     return pictures.assemble(IHDR, pictures.chunk(b"IDAT", packed), IEND)
-
-
-def of_rows(rows: Sequence[bytes], filters: Sequence[int], colour_type: int) -> bytes:
-    """A PNG of these rows of pixels, the filters taking turns."""
-    lines, above = b"", bytes(len(rows[0]))
-    for number, row in enumerate(rows):
-        lines += pictures.filtered(filters[number % len(filters)], row, above, pictures.CHANNELS[colour_type])
-        above = row
-    width = len(rows[0]) // pictures.CHANNELS[colour_type]
-    return pictures.assemble(pictures.header(width, len(rows), colour_type), pictures.idat(lines), IEND)
 
 
 def headed(*fields: int) -> bytes:
@@ -230,7 +219,7 @@ def test_pixels_of_many_colours_that_are_all_transparent_are_refused(filters: tu
     noise = pictures.noise()
     rows = [bytes(0 if at % 4 == 3 else next(noise) for at in range(4 * WIDTH)) for _ in range(HEIGHT)]
     with pytest.raises(banner.Failed, match="blank"):
-        banner.check_png(of_rows(rows, filters, 6), WIDTH, HEIGHT, b"")
+        banner.check_png(pictures.of_rows(rows, filters, 6), WIDTH, HEIGHT, b"")
 
 
 @pytest.mark.parametrize("filters", FILTERS, ids=str)
@@ -241,7 +230,7 @@ def test_one_pixel_of_another_colour_is_enough(mode: str, at: tuple[int, int], f
     image.putpixel(at, (7, 1, 9, 255)[: len(mode)])
     length = WIDTH * len(mode)
     rows = [image.tobytes()[start : start + length] for start in range(0, length * HEIGHT, length)]
-    body = of_rows(rows, filters, {"RGB": 2, "RGBA": 6}[mode])
+    body = pictures.of_rows(rows, filters, {"RGB": 2, "RGBA": 6}[mode])
     assert decoded(body) == image.convert("RGBA").tobytes()
     assert accepted(body)
 

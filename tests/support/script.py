@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from support.pace import known, starts
 from support.paths import BANNER
 
 KEYS = {
@@ -23,7 +24,6 @@ PASSWORD = "test-password/with@signs"
 SECRETS = [*KEYS.values(), TOKEN, PASSWORD]
 RENDER = "/render/d-solo/wR0Yf26Gk/twitter-followers?orgId=1&panelId=2"
 MEMORY = ["prlimit", "--data=100000000"]  # bytes; past them Python raises MemoryError, which no run may end in
-SLACK = 3  # seconds to start and to end on a machine that is busy with other tests
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,7 @@ def start(
     folder: Path, settings: Mapping[str, str], *arguments: str, before: Sequence[str] = (), cwd: Path | None = None
 ) -> subprocess.Popen[bytes]:
     """A process of banner.py in `folder`, which is also its temporary directory; `before` is a command to run it by."""
+    starts(1)  # for the limit in `finish`
     return subprocess.Popen(
         [*before, sys.executable, str(BANNER), *arguments],
         env=environment(folder, settings),
@@ -60,11 +61,11 @@ def start(
     )
 
 
-def finish(process: subprocess.Popen[bytes], since: float | None = None, limit: float = 30) -> Run:
+def finish(process: subprocess.Popen[bytes], since: float | None = None) -> Run:
     """Waits for its end; one that does not end is killed, and has status 137."""
     since = time.monotonic() if since is None else since
     try:
-        stdout, stderr = process.communicate(timeout=limit)
+        stdout, stderr = process.communicate(timeout=known(100))
     except subprocess.TimeoutExpired:
         process.kill()
         stdout, stderr = process.communicate()
@@ -76,8 +77,7 @@ def run(
     folder: Path, settings: Mapping[str, str], *arguments: str, before: Sequence[str] = (), cwd: Path | None = None
 ) -> Run:
     """One whole run of banner.py."""
-    since = time.monotonic()
-    return finish(start(folder, settings, *arguments, before=before, cwd=cwd), since)
+    return finish(start(folder, settings, *arguments, before=before, cwd=cwd))
 
 
 def leaks(output: str, secrets: Sequence[str] = SECRETS) -> list[str]:
