@@ -1,91 +1,146 @@
 #!/usr/bin/env python3
 """Puts a Grafana panel on an X profile as its banner: one picture a run, and never a wrong one.
 
+usage: banner.py [--dry-run | --help | --version]; a dry run does all but the upload
+
 settings, from the environment (names in any case):
   consumer_key, consumer_secret, access_token, access_token_secret
                     the OAuth 1.0a keys of the app and the account; needed unless --dry-run
   image_url         needed: the panel's render URL, http or https; may carry user:password@
+  data_color        RRGGBB, which the panel draws only where it has data: a picture with fewer than 10
+                    pixels of exactly this colour is not published
+  publish_if_url    a Prometheus instant query; nothing is published unless it returns a series
   grafana_token     a service-account token, sent to the origin of image_url alone
-  publish_if_url    a Prometheus instant query; nothing is published unless it answers with a series
   image_path        where the PNG is written; default banner.png in the folder for temporary files
   deadline_seconds  the whole run's limit; default 45
-  x_host            X's API host, may have a port; default api.twitter.com
+  x_host            X's API host, may have a port; default api.x.com
   HTTP_PROXY, HTTPS_PROXY, NO_PROXY and REQUESTS_CA_BUNDLE work as they do for requests.
 
 exit codes:
   0         published, skipped, or dry run
   1         failed this time; the next run may succeed
-  2         a person must act: the settings are wrong, or X refuses the keys, the money or the access
-  130, 143  told to stop
+  2         a person must act: on the settings, or because X rejects keys, permissions, credits or call
+  130, 143  told to stop, by Ctrl-C or SIGTERM
 """
 
-from __future__ import annotations
-
-import argparse
-import contextlib
-import hashlib
-import io
-import json
 import os
-import re
+import select
 import signal
 import sys
-import tempfile
+import threading
+from typing import Any, NoReturn
+
+# Where the run is, and what it usually means if it gets no further.
+progress = {"step": "starting", "meaning": "this machine is overloaded, or deadline_seconds is too short"}
+writing = threading.Lock()  # held while the picture is written, so that no end leaves half of it
+
+
+def end(descriptor: int, line: str, code: int) -> NoReturn:
+    """Ends the process with a line on standard output (1) or error (2), whatever its threads wait for."""
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, signal.SIG_IGN)
+    try:
+        if select.select([], [descriptor], [], 1)[1]:  # else nobody reads it
+            os.write(descriptor, f"{line}\n".encode())
+    finally:  # what is done is done, though its line is lost to a full disk or a broken pipe
+        writing.acquire(timeout=1)
+        os._exit(code)
+
+
+def stop(signum: int, _: object) -> None:
+    """Ends the run because it was told to."""
+    step = f"stopped by {signal.Signals(signum).name} while {progress['step']}"
+    end(2, f"{step}: {progress['meaning']}", 128 + signum)
+
+
+if __name__ == "__main__":  # before the imports that take a tenth of a second
+    for descriptor in (0, 1, 2):  # a closed one would be the next thing opened, such as a connection
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, stop)
+
+import difflib
+import hashlib
+import io
+import itertools
+import json
+import re
 import time
+import traceback
+import warnings
 import zlib
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from contextlib import suppress
+from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Any
-from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 __version__ = "1.0.0"
 
-MAX_BYTES = 5_000_000  # X takes pictures under 5 MB
-KEYS = ("consumer_key", "consumer_secret", "access_token", "access_token_secret")
-SETTINGS = (*KEYS, "image_url", "grafana_token", "publish_if_url", "image_path", "deadline_seconds", "x_host")
+MAX_PICTURE, MAX_JSON = 5_000_000, 1_000_000  # bytes; X takes pictures under 5 MB, and 64 MB hold it all
+MAX_AGE = 300  # seconds
+CONNECT_LIMIT = 5  # seconds for each address of a host, so that a silent one leaves time for the next
+PROOF = 10  # pixels of data_color
 PORTS = {"http": 80, "https": 443}
-COLOURS = {0: (1, (1, 2, 4, 8, 16)), 2: (3, (8, 16)), 3: (1, (1, 2, 4, 8)), 4: (2, (8, 16)), 6: (4, (8, 16))}  # of PNG
+PROXIES = ("http_proxy", "https_proxy")
+KEYS = ("consumer_key", "consumer_secret", "access_token", "access_token_secret")
+DEFAULTS = {"data_color": "", "publish_if_url": "", "grafana_token": "", "deadline_seconds": "45"}
+DEFAULTS |= {"image_path": os.environ.get("TMPDIR", "/tmp") + "/banner.png", "x_host": "api.x.com"}
 
-# What an HTTP status means and what to do; 3 and 5 stand for the rest of their hundred.
+# What an answer's status usually means, and what to do.
 GRAFANA_ADVICE = {
-    3: "the URL has moved: set the final address, with its scheme, host and sub-path",
-    5: "Grafana, Prometheus or a proxy before them is down or starting: look at their logs",
-    400: "a parameter is wrong: check width, height, scale and timeout in image_url, or the syntax in publish_if_url",
-    401: "grafana_token or the password is unknown or expired: make a new service-account token",
-    403: "no permission: give this token or user the Viewer role on the dashboard",
-    404: "nothing is there: check orgId, the sub-path, and /render/d-solo/UID/SLUG or /api/v1/query",
-    407: "the proxy wants credentials: put user:password@ into HTTP_PROXY, or the host into NO_PROXY",
-    408: "it took too long: the renderer or the data source is slow or overloaded",
-    429: "too busy: ask for less at once, or raise the renderer's limit of concurrent renders",
-    500: "the renderer or data source is away or slow, its token wrong, or grafana_token deleted: see their logs",
+    "3xx": "the URL has moved: set the final address, with its scheme, host and sub-path",
+    "400": "a parameter is wrong: check width, height, scale and timeout, or the query's syntax",
+    "401": "grafana_token or the password is unknown or has expired: make a new service-account token",
+    "403": "it may not see this: give the token or user the Viewer role on the dashboard",
+    "404": "nothing is there: check orgId, the sub-path, and /render/d-solo/UID/SLUG or /api/v1/query",
+    "407": "the proxy asks for a password: put user:password@ into HTTP_PROXY, or the host into NO_PROXY",
+    "408": "it took too long: the renderer or the data source is slow or overloaded: give it more CPU",
+    "429": "it is busy: render less at once, or raise the renderer's limit of concurrent renders",
+    "500": "the renderer or data source is down or slow, or a token is wrong or deleted: see their logs",
+    "5xx": "Grafana, Prometheus or a proxy in front of them is down or starting: see their logs",
+    "other": "this is not an answer to such a request: open the URL in a browser",
 }
-X_ADVICE: dict[int | tuple[int, int], str] = {  # of a status, or of a status and X's own code
-    5: "X has trouble: nothing to do, the next run tries again",
-    401: "wrong keys, of two apps, or older than the app's Read and write: make a new access token; check the clock",
-    402: "no credits are left: top up in X's developer console; publish_if_url saves calls",
-    403: "X forbids it: check the app's permissions, and the account itself",
-    (403, 64): "the account is suspended: sign in to X and appeal",
-    (403, 261): "the app may only read: set it to Read and write, then make a new access token",
-    (403, 453): "the app's access level is too low for this call: change its plan in X's developer console",
-    413: "the picture is too large: ask for a smaller width, height or scale in image_url",
-    422: "X could not resize the picture: ask for 1500x500 without scale in image_url",
-    429: "too many calls: run less often, or set publish_if_url",
+X_ADVICE = {
+    "2xx": "this came from a sign-in page or a proxy instead of X: check x_host and HTTPS_PROXY",
+    "401": "wrong keys, or older than the app's Read and write: make a new access token; check the clock",
+    "402": "the account has no credits left: buy some in X's developer console; publish_if_url saves calls",
+    "403": "X forbids it: check the app's permissions, and the account itself",
+    "413": "the picture is too large: ask for a smaller width, height or scale in image_url",
+    "422": "X could not resize the picture: ask for 1500x500 without scale in image_url",
+    "429": "too many calls: run less often, or set publish_if_url",
+    "5xx": "X has a problem: nothing to do, the next run tries again",
+    "other": "X does not take this call: check x_host, and look for news about its API",
 }
-BROKEN_ADVICE = {  # by what the text of the exception has in it; the first that fits
-    "ProxyError|ProxyURL": "the proxy is away or refuses {}: check HTTP_PROXY, HTTPS_PROXY and its rules, or NO_PROXY",
-    "CERTIFICATE_VERIFY": "the certificate of {} is for another name or not trusted: set REQUESTS_CA_BUNDLE to its CA",
-    "CA certificate": "REQUESTS_CA_BUNDLE names no file: mount it, or unset the variable",
-    "SSLError": "no TLS with {}: a port for plain http, or another version of TLS: check scheme and port",
-    "NameResolutionError|ParseError": "no such host: {} has no address, or DNS is away: check the spelling and DNS",
-    "NewConnectionError": "nothing is listening at {}, or no way leads there: check host and port and that it runs",
-    "": "the connection to {} broke off, or no HTTP came: check scheme and port; the next run tries again",
+X_CODES = {
+    64: "the account is suspended: sign in to X and appeal",
+    261: "the app may only read: set it to Read and write, then make a new access token",
+    453: "the app's access level is too low for this call: change its plan in X's developer console",
 }
-NO_ANSWER = "that is no answer to this request: open the URL in a browser"
-DAMAGED = "the PNG is damaged, cut short or interlaced: the renderer or a proxy broke off; the next run tries again"
-
-steps = ["starting"]  # what the run has been at: the last one is said where it is stopped
+# Why no answer came, by the first pattern that is in the exception; peer is the host, or the proxy to it.
+CONNECTION_ADVICE = {
+    "SOCKS support": "SOCKS proxies are not supported: set HTTP_PROXY and HTTPS_PROXY to an http:// one",
+    "ProxyError": "the proxy {peer} is down, hangs or refuses {host}: check HTTP_PROXY and NO_PROXY",
+    "has expired": "the certificate of {host} has expired: renew it, or check this machine's clock",
+    "not yet valid": "the certificate of {host} is not valid yet: check this machine's clock",
+    "mismatch": "the certificate of {host} is for another name: use the name that it is for",
+    "CERTIFICATE_VERIFY": "the certificate of {host} is not trusted: set REQUESTS_CA_BUNDLE to its CA",
+    "invalid path|NO_CERT|PEM lib": "REQUESTS_CA_BUNDLE names no certificates: mount the PEM file, or unset",
+    "SSLError(?!.*EOF)": "{host} does not speak TLS as it should: check http or https, and the port",
+    "NameResolution|ParseError": "there is no host {host}: check the spelling, and DNS",
+    "ConnectTimeout": "cannot connect to {peer}: nothing answers: check host, firewall and NetworkPolicy",
+    "='(localhost|127).*NewConn": "cannot connect to {peer}: in a container, this is the container itself",
+    "NewConn": "cannot connect to {peer}: nothing listens there, or it is unreachable: check host and port",
+    "timed out": "{peer} took the connection and said nothing: check http or https, and its log",
+    "": "the connection to {host} broke off, or no HTTP came: check http or https, and the port",
+}
+DAMAGED = "the PNG is damaged or cut short: the renderer or a proxy broke off; the next run tries again"
+NO_DATA = "the query fails, or the page still loads or wants a login: open the panel; --dry-run tells colours"
 
 
 class Failed(Exception):
@@ -100,325 +155,473 @@ class MustAct(Failed):
     exit_code = 2
 
 
-@dataclass(frozen=True, repr=False)  # nothing secret is ever printed
-class Settings:
-    """The checked settings: keys in the order of KEYS, the picture's size in pixels, the deadline in seconds."""
-
-    keys: tuple[str, ...]
-    image: SplitResult
-    width: int
-    height: int
-    token: str
-    query: SplitResult | None
-    path: Path
-    deadline: float
-    x_host: str
-    dry_run: bool
+# --- Settings
 
 
-def read_settings(environ: Mapping[str, str], dry_run: bool) -> Settings:
-    """Checks the environment. Raises MustAct that names all that is wrong, and no value."""
-    given = {name.lower(): value.strip() for name, value in sorted(environ.items()) if name.lower() in SETTINGS}
-    wrong: dict[str, list[str]] = {}
-
-    def check(name: str, good: object, problem: str) -> None:
-        if not good:
-            wrong.setdefault(problem, []).append(name)
-
-    for name in ("image_url",) if dry_run else (*KEYS, "image_url"):
-        check(name, name in given, "missing")
-    for name, value in given.items():
-        check(name, value, "blank")
-        check(name, not {value[:1], value[-1:]} & {"'", '"'}, "in quotes")
-        plain = value.isprintable() if name == "image_path" else re.fullmatch("[!-~]*", value)
-        check(name, plain, "with a line end, a space or another odd character inside")
-    urls = {name: read_url(given[name]) for name in ("image_url", "publish_if_url") if name in given}
-    for name, url in urls.items():
-        check(name, url, "not an http(s) URL with a host")
-    image = urls.get("image_url") or urlsplit("")
-    usual = {"width": "1500", "height": "500", "scale": "1"}
-    size = {name: number(parameter(image, name, usual[name])) for name in usual}
-    for name in size:
-        check(name, size[name], "not a positive number in image_url")
-    check("panelId", "/render/d-solo/" not in image.path or parameter(image, "panelId"), "missing in image_url")
-    deadline = number(given.get("deadline_seconds", "45"))
-    check("deadline_seconds", deadline, "not a number above 0")
-    x_host = given.get("x_host", "api.twitter.com")  # tweepy's own default
-    at_x = "@" not in x_host and read_url("https://" + x_host)
-    check("x_host", at_x == ("https", x_host, "", "", ""), "not a host or host:port")
-    if wrong:
-        raise MustAct("settings: " + "; ".join(f"{', '.join(names)} {problem}" for problem, names in wrong.items()))
-    keys = tuple(given.get(name, "") for name in KEYS)
-    token, query = given.get("grafana_token", ""), urls.get("publish_if_url")
-    width, height = (round(size[side] * size["scale"]) for side in ("width", "height"))
-    path = Path(given.get("image_path", Path(tempfile.gettempdir(), "banner.png")))
-    return Settings(keys, image, width, height, token, query, path, deadline, x_host, dry_run)
-
-
-def read_url(text: str) -> SplitResult | None:
-    """The parts of an http(s) URL; None where the text is no such URL with a host."""
-    try:
-        url = urlsplit(text)
-        host = re.fullmatch(r"([^@]*@)?([\w.-]+|\[[\da-fA-F:.]+\])(:\d{1,5})?", url.netloc)
-        return url if host and url.scheme in PORTS and url.port != 0 else None
-    except ValueError:
-        return None
-
-
-def parameter(url: SplitResult, name: str, usual: str = "") -> str:
+def parameter(url: str, name: str, default: str = "") -> str:
     """The value of a URL's parameter; the first, as Grafana takes it, where there are more."""
-    return parse_qs(url.query, keep_blank_values=True).get(name, [usual])[0]
+    return parse_qs(urlsplit(url).query, keep_blank_values=True).get(name, [default])[0]
 
 
-def number(text: str) -> float:
-    """The number that the text is, or 0."""
-    return float(text) if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", text) else 0
+def picture_size(url: str) -> tuple[int, int]:
+    """Width and height, in pixels, of the picture that image_url asks for."""
+    defaults = {"width": "1500", "height": "500", "scale": "1"}
+    width, height, scale = (float(parameter(url, *pair)) for pair in defaults.items())
+    return round(width * scale), round(height * scale)
 
 
-def run(settings: Settings) -> str:
+def folder_of(path: str) -> Path:
+    """The folder of the file that a path leads to."""
+    return Path(path).resolve().parent
+
+
+# What settings have to be, by patterns for name and value or a function, and what one is that is not.
+PORT = r":(?!0)(\d{1,4}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d\d|655[0-2]\d|6553[0-5])"
+URL, HOST = "(image|publish_if)_url", rf"([\w.-]+|\[[\da-fA-F:.]+\])({PORT})?"
+NUMBER, QUOTE = r"\d{1,9}(\.\d{1,9})?", "['\"\u2018\u2019\u201c\u201d]"
+RULES: tuple[tuple[str, str | Callable[[str], object], str], ...] = (
+    (".*", "(?s).+", "blank"),
+    (".*", f"(?s)(?!{QUOTE}).*(?<!{QUOTE})", "in quotes: leave them out"),
+    ("grafana_token", "(?is)(?!bearer).*", "with the word Bearer: give the token alone"),
+    ("image_path", str.isprintable, "with a line end or another odd character inside"),
+    ("(?!image_path).*", "[!-~]*", "with a space, a line end or another odd character inside"),
+    ("(consumer|access)_.*", r"(?i)(?!<|x{3,}$|\.{3}|.*\byour[_-]).*", "still a placeholder"),
+    (URL, "[^?]*://.*", "without a scheme: begin it with http:// or https://"),
+    (URL, r"[^?@]*@?[^?@]*(\?.*)?", "with an @ too many: in a password, write %40"),
+    (URL, f"https?://([^@/?#]*@)?{HOST}([/?#].*)?", "not an http(s) URL with a host"),
+    ("image_url", f"(?!.*[?&](width|height|scale)=(?!{NUMBER}(&|$))).*", "with a size that is no number"),
+    ("image_url", lambda url: min(picture_size(url)) > 0, "with a size of 0"),
+    ("image_url", lambda url: max(picture_size(url)) <= 3000, "wider than 3000 pixels: X shows 1500x500"),
+    ("image_url", lambda url: picture_size(url)[1] <= 1000, "higher than 1000 pixels: X shows 1500x500"),
+    ("image_url", lambda url: "/d-solo/" not in url or parameter(url, "panelId"), "without panelId"),
+    ("image_url", "(?!.*[?&]to=(?!now)).*", "for a time that stands still: write from=now-4h&to=now"),
+    ("data_color", "#?[0-9A-Fa-f]{6}", "not a colour as RRGGBB, such as 1DA1F2"),
+    ("deadline_seconds", rf"(?=.*[1-9]){NUMBER}", "not a number of seconds above 0, such as 45"),
+    ("x_host", HOST, "not a host alone, such as api.x.com"),
+    ("https?_proxy", f"(https?://|socks.*)?([^@/]*@)?{HOST}/?", "not an http(s) URL"),
+    ("image_path", lambda path: not os.access(path, os.F_OK) or Path(path).is_file(), "not a regular file"),
+    ("image_path", lambda path: folder_of(path).is_dir(), "in a folder that is not there: make or mount it"),
+    ("image_path", lambda path: os.access(folder_of(path), os.W_OK), "closed to this user: see --user"),
+)
+
+
+def read_settings(environ: Mapping[str, str], dry_run: bool) -> dict[str, str]:
+    """The settings given, or their defaults. Raises MustAct that names all that is wrong, and no value."""
+    names = {name.lower().replace("colour", "color"): name for name in sorted(environ)}
+    given = {name: environ[names[name]].strip() for name in (*KEYS, "image_url", *DEFAULTS) if name in names}
+    checked = {"image_path": DEFAULTS["image_path"]} | given
+    checked |= {name: environ[names[name]] for name in names if name in PROXIES and environ[names[name]]}
+    wrong: dict[str, list[str]] = {}
+    for name in ("image_url",) if dry_run else (*KEYS, "image_url"):
+        if name not in given:
+            others = [other for other in names if other not in given and re.fullmatch("[a-z_]{1,40}", other)]
+            like = difflib.get_close_matches(name, others, 1, 0.65)
+            wrong.setdefault(f"missing; there is {names[like[0]]}" if like else "missing", []).append(name)
+    for name, value in checked.items():
+        if problem := problem_of(name, value):
+            wrong.setdefault(problem, []).append(name)
+    keys = [given[key] for key in KEYS if given.get(key)]
+    if len(set(keys)) < len(keys):
+        wrong["not all different: X gives four"] = [*KEYS]
+    if wrong:
+        said = [f"{', '.join(which)} {'are' if which[1:] else 'is'} {what}" for what, which in wrong.items()]
+        raise MustAct(f"settings: {'; '.join(said)}")
+    if "image_path" in given:
+        given["image_path"] = str(Path(given["image_path"]).resolve())  # what a link leads to
+    return DEFAULTS | given
+
+
+def problem_of(name: str, value: str) -> str:
+    """What is wrong with a setting, by the first rule that it breaks; "" where it breaks none."""
+    for names, good, problem in RULES:
+        fits = good if callable(good) else re.compile(good).fullmatch
+        if re.fullmatch(names, name) and not fits(value):
+            return problem
+    return ""
+
+
+# --- Fetching
+
+
+def run(settings: Mapping[str, str], dry_run: bool) -> str:
     """One run; returns the line that says what was done. Raises Failed."""
-    if settings.query and not has_series(settings, settings.query):
-        return "skipped: publish_if_url answers without a series: nothing to show, nothing published"
+    sys.addaudithook(follow)
+    if settings["publish_if_url"] and not has_series(settings):
+        return "skipped: publish_if_url returned no series, so nothing was published"
     check_dashboard(settings)
-    if not settings.dry_run:  # tweepy takes 0.2 s to load, which pass while Grafana renders
+    if not dry_run:  # tweepy takes 0.2 s to load, which pass while Grafana renders
         ThreadPoolExecutor().submit(__import__, "tweepy")
     began = time.monotonic()
-    _, kind, png = get(settings, settings.image, "Grafana's render")
+    _, kind, png = get(settings, settings["image_url"], "Grafana's render", MAX_PICTURE)
     if kind != "image/png":
-        raise Failed("Grafana sent no image/png: a page means that /render is missing in image_url, a PDF encoding=png")
-    evidence = f"{settings.width}x{settings.height}, {len(png)} bytes, sha256 {hashlib.sha256(png).hexdigest()[:12]}"
-    evidence += f", rendered in {time.monotonic() - began:.2f} s"
-    check_png(png, settings.width, settings.height)
-    write(png, settings.path)
-    if settings.dry_run:
-        return f"dry run: {evidence}, written to {str(settings.path)!a}; nothing was sent to X"
+        raise Failed("Grafana sent no image/png: a page lacks /render in image_url, a PDF encoding=png")
+    width, height = picture_size(settings["image_url"])
+    facts = f"{width}x{height}, {len(png)} bytes, sha256 {hashlib.sha256(png).hexdigest()[:12]}"
+    facts += f", rendered in {time.monotonic() - began:.2f} s"
+    check_png(png, width, height, bytes.fromhex(settings["data_color"].removeprefix("#")))
+    write(png, Path(settings["image_path"]))
+    if dry_run:
+        colors = strong_colors(png, width, height) or "none is strong enough"
+        written = f"written to {settings['image_path']!a}; nothing was sent to X"
+        return f"dry run: {facts}, {written}; colours for data_color: {colors}"
     began = time.monotonic()
     status = publish(png, settings)
-    return f"published: {evidence}, uploaded in {time.monotonic() - began:.2f} s, X answered {status}"
+    return f"published: {facts}, uploaded in {time.monotonic() - began:.2f} s, X answered {status}"
 
 
-def has_series(settings: Settings, query: SplitResult) -> bool:
-    """Whether the instant query answers with a series. Raises Failed unless it is a well-formed success."""
-    _, _, body = get(settings, query, "publish_if_url")
-    with contextlib.suppress(ValueError, LookupError, TypeError, RecursionError):
+def ask(what: str, host: str, slow: str) -> None:
+    """Begins a request for what at which host; slow is what it usually means if the answer is late."""
+    meaning = "this machine is overloaded: give it more CPU, or raise deadline_seconds"
+    progress.update(step=f"asking for {what}", meaning=meaning, what=what, host=host, peer=host, slow=slow)
+
+
+def follow(event: str, arguments: tuple[Any, ...]) -> None:
+    """Keeps progress by Python's audit events, which tell a slow answer from a connection that never came."""
+    if event == "socket.getaddrinfo":  # of the host, or of the proxy on the way there
+        progress["peer"] = f"{arguments[0]}:{arguments[1]}"
+        progress["step"] = f"looking up {arguments[0]} for {progress['what']}"
+        progress["meaning"] = "DNS does not answer: check it, and that a NetworkPolicy lets the job reach it"
+    elif event == "socket.connect":
+        progress["step"] = f"connecting to {progress['peer']} for {progress['what']}"
+        progress["meaning"] = "nothing answers: check host, port, firewall and NetworkPolicy"
+    elif event == "http.client.send":
+        proxy = f" through the proxy {progress['peer']}" if arguments[0].proxy else ""
+        progress["step"] = f"waiting for {progress['what']} at {progress['host']}{proxy}"
+        progress["meaning"] = progress["slow"]
+
+
+def has_series(settings: Mapping[str, str]) -> bool:
+    """Whether the instant query returns a series. Raises Failed unless it is a well-formed success."""
+    _, _, body = get(settings, settings["publish_if_url"], "publish_if_url", MAX_JSON)
+    with suppress(ValueError, LookupError, TypeError, RecursionError):
         answer = json.loads(body)
         kind, series = answer["data"]["resultType"], answer["data"]["result"]
         if answer["status"] == "success" and kind in ("vector", "matrix") and isinstance(series, list):
-            return len([one["metric"] for one in series]) > 0
-    raise Failed("publish_if_url answered no list of series: it must be an instant query, /api/v1/query?query=...")
+            return len([element["metric"] for element in series]) > 0
+    raise Failed("publish_if_url returned no list of series: write /api/v1/query?query=...")
 
 
-def check_dashboard(settings: Settings) -> None:
-    """Raises Failed where Grafana's API says that the dashboard or the panel is not to be had: the render would be a
-    picture of an error message, in the right size. Any other answer says nothing either way.
-    """
-    image = settings.image
-    path = re.match(r"(.*?)/render/d(?:-solo)?/([^/]+)", image.path)
-    if not path:
+def check_dashboard(settings: Mapping[str, str]) -> None:
+    """Raises Failed where Grafana's API has no such dashboard or panel: the picture would be an error."""
+    url = re.fullmatch(r"([^?]*?)/render/d(?:-solo)?/([^/?]+)[^?]*(.*)", settings["image_url"])
+    if not url:
         return
-    organisation = image.query.replace("orgId", "targetOrgId")  # the API's name for it
-    api = image._replace(path=f"{path[1]}/api/dashboards/uid/{path[2]}", query=organisation)
+    api = f"{url[1]}/api/dashboards/uid/{url[2]}{url[3].replace('orgId', 'targetOrgId')}"
     try:
-        status, _, body = get(settings, api, "Grafana's dashboard API", 401, 403, 404)
+        status, _, body = get(settings, api, "Grafana's dashboard API", MAX_JSON, accept=(401, 403, 404))
     except Failed:
         return  # the render that follows says it
     if status in (401, 403):
-        raise Failed(f"Grafana's dashboard API answered {status}: {GRAFANA_ADVICE[status]}")
-    asked = (parameter(image, "panelId") or parameter(image, "viewPanel")).removeprefix("panel-")
-    with contextlib.suppress(ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        raise Failed(f"Grafana's dashboard API answered {status}: {advice_for(status, GRAFANA_ADVICE)}")
+    with suppress(ValueError, LookupError, TypeError, AttributeError, RecursionError):
         answer = json.loads(body)
         if status == 404 and "dashboard" in answer["message"].lower():
-            raise Failed("no such dashboard, or not for this token or user: check the UID and orgId in image_url")
-        dashboard = answer["dashboard"]
-        if "elements" in dashboard:  # the newer schema: {"panel-2": {"spec": {"id": 2}}}
-            elements = dashboard["elements"].items()
-            ids = [one for key, panel in elements for one in (key, panel.get("spec", {}).get("id"))]
-        else:
-            panels = [panel for outer in dashboard["panels"] for panel in (outer, *(outer.get("panels") or []))]
-            ids = [panel["id"] for panel in panels if panel.get("type") != "row"]
-        there = {str(one).removeprefix("panel-") for one in ids}
-        if asked and asked.partition("-clone-")[0] not in there:
-            some = ", ".join(sorted((one for one in there if re.fullmatch("[0-9]{1,9}", one)), key=int)[:12])
-            raise Failed(f"no such panel as {asked!a:.30}: there are {some or 'none'}: set panelId in image_url")
+            raise Failed("no such dashboard, or the token may not see it: check UID and orgId in image_url")
+        check_panel(answer["dashboard"], settings["image_url"])
 
 
-def get(settings: Settings, url: SplitResult, what: str, *read: int) -> tuple[int, str, bytes]:
-    """GETs a URL, following no redirect; returns the status, the content type and the body, MAX_BYTES at most.
+def check_panel(dashboard: Any, url: str) -> None:
+    """Raises Failed where a dashboard lacks the panel that the URL asks for, and whatever odd JSON raises."""
+    ids: list[Any] = []
+    for key, element in dashboard.get("elements", {}).items():  # the newer schema: {"panel-2": {"spec": ...}}
+        ids += [key, element.get("spec", {}).get("id")]
+    for panel in [] if "elements" in dashboard else dashboard["panels"]:
+        ids += [inner["id"] for inner in (panel, *(panel.get("panels") or [])) if inner.get("type") != "row"]
+    panels = {str(panel_id).removeprefix("panel-") for panel_id in ids}
+    wanted = (parameter(url, "panelId") or parameter(url, "viewPanel")).removeprefix("panel-")
+    if wanted and wanted.partition("-clone-")[0] not in panels:
+        numbers = sorted(int(panel) for panel in panels if re.fullmatch("[0-9]{1,9}", panel))[:12]
+        listed = ", ".join(map(str, numbers)) or "none"
+        raise Failed(f"no such panel as {wanted!a:.30}, there are {listed}: set panelId in image_url")
 
-    Raises Failed where no whole answer comes, and at any status but 200 and those to read.
+
+def get(
+    settings: Mapping[str, str], url: str, what: str, limit: int, accept: Sequence[int] = ()
+) -> tuple[int, str, bytes]:
+    """GETs a URL, following no redirect; returns status, content type and body. Raises Failed unless a whole,
+    recent answer comes, of limit bytes at most, with status 200 or one to accept.
     """
     import requests  # here, for signals and the deadline to hold for the time that it takes
 
-    host = url.netloc.rpartition("@")[2]
-    steps.append(f"waiting for {what} at {host}")
-    session = requests.Session()
+    parts = urlsplit(url.replace("GMT+", "GMT%2B"))  # a plus would be a space
+    host = parts.netloc.rpartition("@")[2]
+    slow = "the renderer is slow: give it more CPU" if limit == MAX_PICTURE else "it is slow: see its log"
+    ask(what, host, f"most often {slow}, or raise deadline_seconds")
+    session: Any = requests.Session()
+    session.get_redirect_target = lambda _: None  # or requests would read a redirect's body
+    session.headers.update({"Cache-Control": "no-cache", "Accept-Encoding": "identity"})
     session.auth = lambda request: request  # without one, requests takes that of .netrc
-    origins = {(one.scheme, one.hostname, one.port or PORTS[one.scheme]) for one in (url, settings.image)}
-    if settings.token and len(origins) == 1:
-        session.headers["Authorization"] = "Bearer " + settings.token
-    elif url.username is not None:
-        login = (unquote(part or "").encode() for part in (url.username, url.password))
-        session.auth = requests.auth.HTTPBasicAuth(*login)
+    if settings["grafana_token"] and origin(url) == origin(settings["image_url"]):
+        session.headers["Authorization"] = f"Bearer {settings['grafana_token']}"
+    elif parts.username is not None:
+        session.auth = (unquote(parts.username).encode(), unquote(parts.password or "").encode())
     body = bytearray()
-    try:  # without a timeout: main watches over the time
-        response = session.get(url._replace(netloc=host).geturl(), allow_redirects=False, stream=True)
-        status = response.status_code
-        for part in response.iter_content(65536) if status in (200, *read) else ():
+    try:  # without a limit for reading: main watches over the time
+        answer = session.get(parts._replace(netloc=host).geturl(), stream=True, timeout=(CONNECT_LIMIT, None))
+        for part in answer.iter_content(65536) if answer.status_code in (200, *accept) else ():
             body += part
-            if len(body) > MAX_BYTES:
-                raise Failed(f"more than 5 MB came from {host}: ask for a smaller picture in image_url")
+            if len(body) > limit:
+                raise Failed(f"{what} sent over {limit} bytes: ask for a smaller picture, or fewer series")
     except (OSError, ValueError) as error:  # ValueError is for odd URLs
-        raise Failed(broken(error, host)) from None
-    if status not in (200, *read):
-        meaning = GRAFANA_ADVICE.get(status) or GRAFANA_ADVICE.get(status // 100) or NO_ANSWER
-        if status // 100 == 3 and re.match(r"[^?#]*/login([?#]|$)", response.headers.get("Location", "")):
-            meaning = "the way to its login page: set grafana_token, or allow anonymous access, and check orgId"
-        raise Failed(f"{what} answered {status}: {meaning}")
-    return status, response.headers.get("Content-Type", "").partition(";")[0].strip().lower(), bytes(body)
+        raise Failed(f"{what}: {connection_advice(error, host)}") from None
+    if answer.status_code not in (200, *accept):
+        advice = advice_for(answer.status_code, GRAFANA_ADVICE)
+        if re.fullmatch(r"3..[^?]*/login([?].*)?", f"{answer.status_code}{answer.headers.get('Location')}"):
+            advice = "this leads to the login page: set grafana_token, or allow anonymous access; check orgId"
+        raise Failed(f"{what} answered {answer.status_code}: {advice}")
+    if age(answer.headers) > MAX_AGE:
+        raise Failed(f"{what} sent an answer over 5 minutes old: a cache kept it, or a clock is wrong")
+    kind = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    return answer.status_code, kind, bytes(body)
 
 
-def broken(error: Exception, host: str) -> str:
-    """Says why no answer came from a host, by the exception of requests or tweepy."""
-    return next(advice for sign, advice in BROKEN_ADVICE.items() if re.search(sign, repr(error))).format(host)
+def origin(url: str) -> tuple[str, str | None, int]:
+    """Scheme, host and port: who gets what is sent to a URL."""
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or PORTS[parts.scheme]
 
 
-def check_png(body: bytes, width: int, height: int) -> None:
-    """Raises Failed unless body is one whole PNG of width x height pixels and more than one colour.
+def age(headers: Mapping[str, str]) -> float:
+    """How old an answer is by its own headers, in seconds; 0 where they do not say."""
+    seconds = [0.0]
+    with suppress(KeyError, ValueError):
+        seconds.append(float(headers["Age"]))
+    with suppress(KeyError, ValueError, OverflowError):
+        seconds.append(time.time() - parsedate_to_datetime(headers["Date"]).timestamp())
+    return max(seconds)
 
-    Chunks, filters and colour types: https://www.w3.org/TR/png-3/
+
+def advice_for(status: int, table: Mapping[str, str]) -> str:
+    """What a table has for a status, for its hundred, or else for any other."""
+    return table.get(str(status)) or table.get(f"{status // 100}xx") or table["other"]
+
+
+def connection_advice(error: Exception, host: str) -> str:
+    """Why no answer came from a host, by the exception of requests or tweepy."""
+    sign = next(sign for sign in CONNECTION_ADVICE if re.search(sign, repr(error)))
+    return CONNECTION_ADVICE[sign].format(host=host, peer=progress["peer"])
+
+
+# --- Checking: https://www.w3.org/TR/png-3/
+
+
+def check_png(png: bytes, width: int, height: int, color: bytes) -> None:
+    """Raises Failed unless png is a whole picture of this size and of more than one colour, and has enough
+    pixels of the color that is given (red, green and blue, or nothing) to prove that the panel has data.
     """
-    if body.startswith(b"%PDF"):
-        raise Failed("a PDF came as image/png: add encoding=png to image_url, or set API_DEFAULT_ENCODING=png there")
-    if not body.startswith(b"\x89PNG\r\n\x1a\n"):
-        raise Failed("no PNG came as image/png: GF_RENDERING_SERVER_URL must end with /render; see the renderer's log")
-    chunks: list[tuple[bytes, bytes]] = []
-    position = 8
-    while position < len(body):
-        end = position + 8 + int.from_bytes(body[position : position + 4])
-        if len(body) < end + 4 or zlib.crc32(body[position + 4 : end]) != int.from_bytes(body[end : end + 4]):
-            raise Failed(DAMAGED)
-        chunks.append((body[position + 4 : position + 8], body[position + 8 : end]))
-        position = end + 4
-    more = b"(?: [a-z][A-Za-z]{3})*"  # the chunks that may be passed over begin with a small letter
-    order = b"IHDR" + more + b"( PLTE)?" + more + b"(?: IDAT)+" + more + b" IEND"
-    layout = re.fullmatch(order, b" ".join(kind for kind, _ in chunks))
-    if not layout or len(chunks[0][1]) != 13 or chunks[-1][1]:
+    lines = scan_lines(png, width, height)
+    first, different, visible, proof = b"", False, False, 0
+    for row in rows(lines, width):
+        step = len(row) // width
+        first = first or row[:step]
+        different = different or row != first * width
+        visible = visible or step == 3 or any(row[3::4])
+        opaque = color + b"\xff" * (step - 3)
+        if color and opaque in row:
+            proof += [row[at : at + step] for at in range(0, len(row), step)].count(opaque)
+        if different and visible and (proof >= PROOF or not color):
+            break
+    for _ in lines:
+        pass  # the rest has to be whole, too
+    if not (different and visible):
+        raise Failed("the picture is blank, of one colour: it was taken too early: raise BROWSER_READINESS_*")
+    if color and proof < PROOF:
+        raise Failed(f"the picture shows no data, only {proof} pixels of data_color: {NO_DATA}")
+
+
+def strong_colors(png: bytes, width: int, height: int) -> str:
+    """The three saturated colours that a picture has most of, with their numbers of pixels."""
+    counts: Counter[bytes] = Counter()
+    for row in rows(scan_lines(png, width, height), width):
+        counts.update(row[at : at + 3] for at in range(0, len(row), len(row) // width))
+    enough = [color for color, count in counts.most_common() if count >= PROOF]
+    strong = [color for color in enough if max(color) - min(color) >= 100]
+    return ", ".join(f"{color.hex().upper()} ({counts[color]} pixels)" for color in strong[:3])
+
+
+def scan_lines(png: bytes, width: int, height: int) -> Iterator[bytes]:
+    """Yields the lines as they inflate, a filter's number and filtered pixels each. Raises Failed, at the end
+    at the latest, unless png is one whole still picture of this size, 8-bit RGB or RGBA.
+    """
+    if png.startswith(b"%PDF"):
+        raise Failed("a PDF came as image/png: add encoding=png to image_url, or API_DEFAULT_ENCODING=png")
+    if not png.startswith(b"\x89PNG\r\n\x1a\n"):
+        raise Failed("no PNG came as image/png: GF_RENDERING_SERVER_URL must end with /render; see its log")
+    if png[8:16] != b"\0\0\0\x0dIHDR":
         raise Failed(DAMAGED)
-    header = chunks[0][1]
-    size = int.from_bytes(header[:4]), int.from_bytes(header[4:8])
+    size = int.from_bytes(png[16:20]), int.from_bytes(png[20:24])
     if size != (width, height):
-        why = "Grafana renders 1000 to 3000 wide and 500 high at least: set such a width and height in image_url"
+        why = "Grafana renders from 1000x500 up to 3000 wide: set such a width and height in image_url"
         if size[0] < 1000 or size[1] < 500:
-            why = "Grafana's own notice: no renderer is set (GF_RENDERING_SERVER_URL), or too many renders at once"
-        raise Failed(f"{size[0]}x{size[1]} instead of {width}x{height}: {why}")
-    depth, colour, *methods = header[8:]
-    channels, depths = COLOURS.get(colour, (0, ()))
-    if depth not in depths or any(methods) or (colour == 3 and not layout[1]):
-        raise Failed(DAMAGED)
-    check_pixels(b"".join(data for kind, data in chunks if kind == b"IDAT"), width, height, depth * channels)
-
-
-def check_pixels(packed: bytes, width: int, height: int, bits: int) -> None:
-    """Raises Failed unless packed are width x height pixels of so many bits each, and of more than one colour."""
-    stride = 1 + (width * bits + 7) // 8
+            why = "a notice: Grafana has no renderer (GF_RENDERING_SERVER_URL), or too many renders at once"
+        raise Failed(f"the picture is {size[0]}x{size[1]} instead of {width}x{height}: {why}")
+    packed = idat(png)
+    channels = {b"\x08\x02\0\0\0": 3, b"\x08\x06\0\0\0": 4}.get(png[24:29])
+    if not channels:
+        raise Failed("the PNG is not 8-bit RGB or RGBA, as renderers send it: look at what is in between")
     inflate = zlib.decompressobj()
-    pixels = b""
-    with contextlib.suppress(zlib.error):
-        pixels = inflate.decompress(packed, stride * height + 1)
-    if len(pixels) != stride * height or not inflate.eof or inflate.unused_data or max(pixels[::stride], default=5) > 4:
-        raise Failed(DAMAGED)
-    # Filters turn a picture of one colour into rows that are known beforehand: by filter, the first pixel and the rest.
-    pixel = pixels[1 : 1 + max(1, bits // 8)]
-    zero, half = bytes(len(pixel)), bytes(value - value // 2 for value in pixel)
-    top = ((pixel, pixel), (pixel, zero), (pixel, pixel), (pixel, half), (pixel, zero))
-    below = ((pixel, pixel), (pixel, zero), (zero, zero), (half, zero), (zero, zero))
-    whole = width * bits // 8  # bytes: the bits that fill up the last one may be any
-    for start in range(0, len(pixels), stride):
-        first, others = (below if start else top)[pixels[start]]
-        if pixels[start + 1 : start + 1 + whole] != (first + others * width)[:whole]:
+    with suppress(zlib.error):
+        for _ in range(height):
+            line = inflate.decompress(packed, 1 + width * channels)
+            packed = inflate.unconsumed_tail
+            if len(line) <= width * channels or line[0] > 4:
+                raise Failed(DAMAGED)
+            yield line
+        if not inflate.decompress(packed, 1) and inflate.eof and not inflate.unused_data:
             return
-    raise Failed("the picture is blank, of one colour: it was taken too early: raise BROWSER_READINESS_* there")
+    raise Failed(DAMAGED)
+
+
+def idat(png: bytes) -> bytes:
+    """The packed pixels. Raises Failed at a wrong checksum or order, a palette, transparency or animation."""
+    letters = {b"IHDR": b"H", b"IDAT": b"D", b"IEND": b"E", b"acTL": b"x", b"tRNS": b"x"}
+    packed, order, position = bytearray(), bytearray(), 8
+    while position < len(png):
+        end = position + 8 + int.from_bytes(png[position : position + 4])
+        kind, data = png[position + 4 : position + 8], png[position + 8 : end]
+        if zlib.crc32(kind + data).to_bytes(4) != png[end : end + 4]:
+            raise Failed(DAMAGED)
+        order += letters.get(kind, b"o" if kind[:1].islower() else b"x")
+        packed += data if kind == b"IDAT" else b""
+        position = end + 4
+    if not re.fullmatch(b"Ho*D+o*E", order) or data:
+        raise Failed(DAMAGED)
+    return bytes(packed)
+
+
+def rows(lines: Iterator[bytes], width: int) -> Iterator[bytes]:
+    """Yields the pixels of each line as they are in the picture, its filter undone."""
+    above = b""
+    for line in lines:
+        kind, row, above = line[0], line[1:], above or bytes(len(line) - 1)
+        if kind in (2, 4) and not row.strip(b"\0"):
+            row = above  # to both, zeros say that nothing differs
+        elif kind == 2:  # all bytes in one sum, without their highest bits, which are put right afterwards
+            low, high = (int.from_bytes(bits * len(row)) for bits in (b"\x7f", b"\x80"))
+            one, other = int.from_bytes(row), int.from_bytes(above)
+            row = ((one & low) + (other & low) ^ (one ^ other) & high).to_bytes(len(row))
+        elif kind:
+            step, plain = len(row) // width, bytearray(row)
+            for channel in range(step):
+                plain[channel::step] = unfiltered(kind, row[channel::step], above[channel::step])
+            row = bytes(plain)
+        yield row
+        above = row
+
+
+def unfiltered(kind: int, values: bytes, above: bytes) -> bytes:
+    """One channel of a row: each value plus what filter 1, 3 or 4 makes of the neighbours known by then."""
+    if kind == 1:
+        return bytes([value & 255 for value in itertools.accumulate(values)])
+    left = corner = 0
+    if kind == 3:
+        return bytes([left := (left + up) // 2 + value & 255 for value, up in zip(values, above, strict=True)])
+    result = []
+    for value, up in zip(values, above, strict=True):
+        low, high = left, up
+        if left > up:
+            low, high = up, left
+        if corner >= high:  # the nearest to left + up - corner
+            left = low
+        elif corner <= low:
+            left = high
+        elif 2 * (high - corner) <= corner - low:
+            left = low
+        elif 2 * (corner - low) <= high - corner:
+            left = high
+        else:
+            left = corner
+        left, corner = left + value & 255, up
+        result.append(left)
+    return bytes(result)
+
+
+# --- Publishing
 
 
 def write(png: bytes, path: Path) -> None:
     """Writes the file whole or not at all. Raises Failed."""
-    part = path.with_name(f"{path.name}.{os.getpid()}")
-    try:
-        part.write_bytes(png)
-        part.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink()
-        raise Failed(f"cannot write image_path ({error.strerror}): name a writable folder with room left") from None
+    part = path.with_name(f".banner-{os.urandom(8).hex()}")  # other runs may write into this folder
+    with writing:
+        try:
+            part.write_bytes(png)
+            part.replace(path)
+        except OSError as error:
+            with suppress(OSError):
+                part.unlink()
+            raise Failed(f"cannot write image_path: {error.strerror}: name a folder with room left") from None
 
 
-def publish(png: bytes, settings: Settings) -> int:
+def publish(png: bytes, settings: Mapping[str, str]) -> int:
     """Uploads the picture; returns X's status, 200, 201 or 202. Raises Failed."""
-    steps.append(f"sending the picture, which may have arrived, to X at {settings.x_host}")
     import tweepy
 
-    answers = []
+    ask("X's answer", settings["x_host"], "X may have the picture: nothing to do, the next run makes sure")
+    answers: list[Any] = []
 
     def keep(answer: Any, **_: object) -> None:
         """Keeps X's answer, whatever tweepy makes of it, and reads no endless body."""
         answers.append(answer)
         raw, answer.raw = answer.raw, io.BytesIO()
-        if not answer.ok:
-            answer.raw = io.BytesIO(raw.read(65536, decode_content=True))
+        answer.raw = io.BytesIO(raw.read(65536, decode_content=True))
 
-    api = tweepy.API(tweepy.OAuth1UserHandler(*settings.keys), host=settings.x_host, timeout=None)
+    user = tweepy.OAuth1UserHandler(*(settings[key] for key in KEYS))
+    api = tweepy.API(user, host=settings["x_host"], timeout=(CONNECT_LIMIT, None))
     api.session.hooks["response"].append(keep)
-    api.session.max_redirects = 0  # a redirected upload would count as done
+    api.session.get_redirect_target = lambda _: None  # a redirected upload would count as done
     try:
         api.update_profile_banner("banner.png", file=png)
-    except Exception as error:  # tweepy raises AttributeError, TypeError and ValueError too, as X's answer wants it
+    except Exception as error:  # tweepy also raises AttributeError, TypeError and ValueError, at odd answers
         if not answers:
-            raise Failed("upload: " + broken(error, settings.x_host)) from None
-    status: int = answers[0].status_code
-    if status not in (200, 201, 202):
-        raise (MustAct if status in (401, 402, 403) else Failed)(x_refusal(answers[0]))
-    return status
+            raise Failed(f"the upload to X: {connection_advice(error, settings['x_host'])}") from None
+    status, body = answers[0].status_code, answers[0].content
+    if status in (200, 201, 202):
+        with suppress(ValueError, RecursionError):
+            json.loads(body.strip() or b"{}")  # what X says to an upload that it took: nothing, or JSON
+            return int(status)
+    refused = MustAct if status in (401, 402, 403, 404, 410) else Failed
+    raise refused(x_refusal(status, body, answers[0].headers))
 
 
-def x_refusal(answer: Any) -> str:
+def x_refusal(status: int, body: bytes, headers: Mapping[str, str]) -> str:
     """Says what X's status and error codes mean, and at 429 when X opens again. Quotes numbers alone."""
-    status: int = answer.status_code
-    codes = [int(code) for code in re.findall(rb'"code"\s*:\s*(\d{1,4})\b', answer.content)][:3]
+    codes = [int(code) for code in re.findall(rb'"code"\s*:\s*(\d{1,4})\b', body)][:3]
     said = f"X answered {status}" + (f" (code {', '.join(map(str, codes))})" if codes else "")
-    reset = answer.headers.get("x-rate-limit-reset", "")
+    reset = headers.get("x-rate-limit-reset", "")
     if status == 429 and re.fullmatch("[0-9]{1,11}", reset):
         said += f", and opens again in {max(0, int(reset) - int(time.time()))} s"
-    known = [X_ADVICE[key] for key in (*((status, code) for code in codes), status, status // 100) if key in X_ADVICE]
-    return f"{said}: {known[0] if known else 'X does not take this call: check x_host, and look for news of its API'}"
+    known = [X_CODES[code] for code in codes if status == 403 and code in X_CODES]
+    return f"{said}: {known[0] if known else advice_for(status, X_ADVICE)}"
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs once and returns the exit code. The run has its own thread: nothing that it waits for delays the end."""
+def main() -> NoReturn:
+    """Runs once and ends the process. The run has a thread of its own, so that nothing delays the end."""
     began = time.monotonic() - time.process_time()  # Python's own start counts
-
-    def stop(number: int, _: object) -> None:
-        os.write(2, f"stopped by {signal.Signals(number).name} while {steps[-1]}\n".encode())
-        os._exit(128 + number)
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dry-run", action="store_true", help="all but the upload: ask, fetch, check, write the PNG")
-    parser.add_argument("--version", action="version", version=f"banner {__version__}")
-    arguments = parser.parse_args(argv)
+    warnings.simplefilter("ignore")  # a library's would stand before our line
+    options = sys.argv[1:]
     try:
-        settings = read_settings(os.environ, arguments.dry_run)
-        job = ThreadPoolExecutor().submit(run, settings)
-        if wait([job], began + settings.deadline - time.monotonic()).not_done:
-            late = "try that host from here (DNS, firewall, NetworkPolicy), or raise deadline_seconds"
-            os.write(2, f"failed: out of time after {settings.deadline:g} s, {steps[-1]}: {late}\n".encode())
-            os._exit(1)
-        print(job.result())
+        if options in (["--help"], ["-h"]):
+            end(1, str(__doc__).rstrip(), 0)
+        if options == ["--version"]:
+            end(1, f"banner {__version__}", 0)
+        for option in options:
+            if option != "--dry-run":
+                raise MustAct(f"no such option as {option!a:.30}: there are --dry-run, --help and --version")
+        settings = read_settings(os.environ, bool(options))
+        limit = float(settings["deadline_seconds"])
+        job = ThreadPoolExecutor().submit(run, settings, bool(options))
+        if wait([job], began + limit - time.monotonic()).not_done:
+            end(2, f"failed: out of time after {limit:g} s, {progress['step']}: {progress['meaning']}", 1)
+        end(1, job.result(), 0)
     except Failed as failure:
-        print(f"failed: {failure}", file=sys.stderr)
-        return failure.exit_code
-    return 0
+        end(2, f"failed: {failure}", failure.exit_code)
+    except ImportError as error:
+        end(2, f"failed: Python lacks {error.name}: pip install -r requirements.txt, or run the image", 1)
+    except Exception as error:
+        trace = traceback.extract_tb(error.__traceback__)
+        line = [place.lineno for place in trace if place.filename == __file__][-1]
+        end(2, f"failed: {type(error).__name__} at line {line} of banner.py: please report this as a bug", 1)
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main()

@@ -1,9 +1,7 @@
 """The check of the picture itself, held against Pillow: whole, of the right size, of more than one colour."""
 
 import io
-import random
 import struct
-import time
 import zlib
 
 import pytest
@@ -18,7 +16,8 @@ WIDTH, HEIGHT = 24, 10
 PLAIN = pictures.png(WIDTH, HEIGHT, filters=(0, 1, 2, 3, 4), idats=3)
 GOOD = PLAIN[:33] + pictures.chunk(b"tEXt", b"Title\0followers") + PLAIN[33:]
 FILTERS = [(0,), (1,), (2,), (3,), (4,), (0, 1, 2, 3, 4)]
-PIXELS = {0: b"\x85", 2: b"\x85\x01\xfe", 3: b"\x05", 4: b"\x85\xff", 6: b"\x85\x01\xfe\x80"}
+PIXELS = {2: b"\x85\x01\xfe", 6: b"\x85\x01\xfe\x80"}
+KINDS = [(2, 8), (6, 8)]  # what renderers send: RGB and RGBA of eight bits
 
 
 IHDR = pictures.header(WIDTH, HEIGHT)
@@ -39,6 +38,19 @@ def headed(*fields: int) -> bytes:
     header = pictures.chunk(b"IHDR", struct.pack(">IIBBBBB", WIDTH, HEIGHT, *fields))
     return pictures.assemble(header, IDAT, IEND)
 
+
+OF_ANOTHER_KIND = {
+    **{
+        f"type {kind}, depth {depth}": pictures.png(WIDTH, HEIGHT, kind, depth)
+        for kind, depth in pictures.KINDS
+        if (kind, depth) not in KINDS
+    },
+    "an unknown colour type": headed(8, 7, 0, 0, 0),
+    "an unknown depth": headed(3, 2, 0, 0, 0),
+    "an unknown compression": headed(8, 2, 1, 0, 0),
+    "an unknown filter method": headed(8, 2, 0, 1, 0),
+    "interlaced": headed(8, 2, 0, 0, 1),
+}
 
 DAMAGED = {
     "nothing": b"",
@@ -74,28 +86,16 @@ DAMAGED = {
     "pixels that are not packed": of(LINES),
     "an unknown filter in the first line": of(zlib.compress(b"\x05" + LINES[1:])),
     "an unknown filter in the last line": of(zlib.compress(LINES[:-LINE] + b"\xff" + LINES[1 - LINE :])),
-    "an unknown colour type": headed(8, 7, 0, 0, 0),
-    "an unknown depth": headed(3, 2, 0, 0, 0),
-    "a depth that its colour type does not have": headed(4, 2, 0, 0, 0),
-    "an unknown compression": headed(8, 2, 1, 0, 0),
-    "an unknown filter method": headed(8, 2, 0, 1, 0),
-    "interlaced, as no renderer sends it": headed(8, 2, 0, 0, 1),
-    "an unknown colour type and pixels of one channel": pictures.assemble(
-        pictures.header(WIDTH, HEIGHT, 7), pictures.idat(pictures.scanlines(WIDTH, HEIGHT, 0)), IEND
-    ),
-    "an unknown depth and pixels of that many bits": pictures.assemble(
-        pictures.header(WIDTH, HEIGHT, 0, 3), pictures.idat(pictures.scanlines(WIDTH, HEIGHT, 0, 3)), IEND
-    ),
-    "a palette's indices without a palette": pictures.assemble(
-        pictures.header(WIDTH, HEIGHT, 3), pictures.idat(pictures.scanlines(WIDTH, HEIGHT, 3)), IEND
-    ),
+    "a palette that would change nothing": pictures.assemble(IHDR, pictures.palette(8), IDAT, IEND),
+    "a colour that would be transparent": pictures.assemble(IHDR, pictures.chunk(b"tRNS", bytes(6)), IDAT, IEND),
+    "an animation": pictures.assemble(IHDR, pictures.chunk(b"acTL", b"\0\0\0\2\0\0\0\0"), IDAT, IEND),
     "a length beyond the end": GOOD[:33] + b"\xff\xff\xff\xff" + GOOD[37:],
 }
 
 
 def accepted(body: bytes, width: int = WIDTH, height: int = HEIGHT) -> bool:
     try:
-        banner.check_png(body, width, height)
+        banner.check_png(body, width, height, b"")
     except banner.Failed:
         return False
     return True
@@ -123,8 +123,14 @@ def test_the_good_picture_is_accepted() -> None:
 
 @pytest.mark.parametrize("body", DAMAGED.values(), ids=DAMAGED)
 def test_a_damaged_picture_is_refused(body: bytes) -> None:
-    with pytest.raises(banner.Failed, match="PNG"):
-        banner.check_png(body, WIDTH, HEIGHT)
+    with pytest.raises(banner.Failed, match=r"^(the PNG is damaged or cut short|no PNG came as image/png)"):
+        banner.check_png(body, WIDTH, HEIGHT, b"")
+
+
+@pytest.mark.parametrize("body", OF_ANOTHER_KIND.values(), ids=OF_ANOTHER_KIND)
+def test_no_other_kind_than_the_renderers_is_accepted(body: bytes) -> None:
+    with pytest.raises(banner.Failed, match=r"^the PNG is (not 8-bit RGB or RGBA|damaged)"):
+        banner.check_png(body, WIDTH, HEIGHT, b"")
 
 
 def test_any_cut_is_refused() -> None:
@@ -173,32 +179,28 @@ def test_no_garbage_is_accepted_or_a_crash(body: bytes) -> None:
 
 @settings(max_examples=50)
 @given(
-    kind=st.sampled_from(pictures.KINDS),
+    kind=st.sampled_from(KINDS),
     filters=st.lists(st.integers(0, 4), min_size=1, max_size=5),
     width=st.integers(1, 40),
     height=st.integers(1, 20),
     idats=st.integers(1, 9),
     seed=st.integers(0, 9999),
 )
-def test_every_colour_type_and_depth_with_every_filter_is_accepted_in_its_size_alone(
+def test_rgb_and_rgba_with_every_filter_are_accepted_in_their_size_alone(
     kind: tuple[int, int], filters: list[int], width: int, height: int, idats: int, seed: int
 ) -> None:
     body = pictures.png(width, height, *kind, filters=filters, idats=idats, seed=seed)
-    if kind[1] == 8:  # Pillow drops the lower half of 16 bits; stripes of pixels that share a byte count as one colour
-        assert accepted(body, width, height) == (colours(body) > 1)
-    elif width >= 16 and height >= 4:
-        assert accepted(body, width, height)
+    assert accepted(body, width, height) == (colours(body) > 1)
     assert not accepted(body, width + 1, height)
     assert not accepted(body, width, height - 1)
     assert not accepted(body, height, width + height)
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
 @pytest.mark.parametrize("options", [{}, {"optimize": True}, {"compress_level": 0}], ids=str)
 def test_what_pillow_writes_is_accepted(mode: str, options: dict[str, bool]) -> None:
-    image = Image.linear_gradient("L")
     file = io.BytesIO()
-    (image.convert("I").convert(mode) if mode == "I;16" else image.convert(mode)).save(file, "PNG", **options)
+    Image.linear_gradient("L").convert(mode).save(file, "PNG", **options)
     assert accepted(file.getvalue(), 256, 256)
     assert not accepted(file.getvalue(), 1500, 500)
 
@@ -209,48 +211,34 @@ def test_one_colour_is_refused_behind_any_filter(colour_type: int, filters: tupl
     body = pictures.png(WIDTH, HEIGHT, colour_type, 8, filters, PIXELS[colour_type])
     assert colours(body) == 1
     with pytest.raises(banner.Failed, match="colour"):
-        banner.check_png(body, WIDTH, HEIGHT)
+        banner.check_png(body, WIDTH, HEIGHT, b"")
 
 
-@pytest.mark.parametrize(
-    ("colour_type", "depth", "pixel"), [(6, 16, bytes(range(8))), (0, 1, b"\xff"), (0, 2, b"\x55"), (3, 4, b"\x33")]
-)
-def test_one_colour_of_any_depth_is_refused(colour_type: int, depth: int, pixel: bytes) -> None:
-    body = pictures.png(WIDTH + 1, HEIGHT, colour_type, depth, pixel=pixel)
-    with pytest.raises(banner.Failed, match="colour"):
-        banner.check_png(body, WIDTH + 1, HEIGHT)
+@pytest.mark.parametrize("filters", FILTERS, ids=str)
+def test_pixels_of_many_colours_that_are_all_transparent_are_refused(filters: tuple[int, ...]) -> None:
+    noise = pictures.noise()
+    rows = [bytes(0 if at % 4 == 3 else next(noise) for at in range(4 * WIDTH)) for _ in range(HEIGHT)]
+    with pytest.raises(banner.Failed, match="blank"):
+        banner.check_png(pictures.of_rows(rows, filters, 6), WIDTH, HEIGHT, b"")
 
 
 @pytest.mark.parametrize("filters", FILTERS, ids=str)
 @pytest.mark.parametrize("at", [(0, 0), (23, 0), (0, 9), (23, 9), (11, 5)], ids=str)
-@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
 def test_one_pixel_of_another_colour_is_enough(mode: str, at: tuple[int, int], filters: tuple[int, ...]) -> None:
     image = Image.new(mode, (WIDTH, HEIGHT), (7, 0, 9, 255)[: len(mode)])
-    image.putpixel(at, (7, 1, 9, 255)[: len(mode)] if len(mode) > 1 else 8)
-    step, lines, above = len(mode), b"", bytes(WIDTH * len(mode))
-    for row in range(HEIGHT):
-        line = image.tobytes()[row * WIDTH * step : (row + 1) * WIDTH * step]
-        lines += pictures.filtered(filters[row % len(filters)], line, above, step)
-        above = line
-    header = pictures.header(WIDTH, HEIGHT, {"L": 0, "RGB": 2, "RGBA": 6}[mode])
-    body = pictures.assemble(header, pictures.idat(lines), pictures.chunk(b"IEND"))
+    image.putpixel(at, (7, 1, 9, 255)[: len(mode)])
+    length = WIDTH * len(mode)
+    rows = [image.tobytes()[start : start + length] for start in range(0, length * HEIGHT, length)]
+    body = pictures.of_rows(rows, filters, {"RGB": 2, "RGBA": 6}[mode])
     assert decoded(body) == image.convert("RGBA").tobytes()
     assert accepted(body)
 
 
-@pytest.mark.parametrize(("colour_type", "depth"), pictures.KINDS)
-def test_every_colour_type_and_depth_is_accepted(colour_type: int, depth: int) -> None:
-    assert accepted(pictures.png(WIDTH, HEIGHT, colour_type, depth))
-
-
-def test_a_last_byte_with_a_single_pixel_is_accepted() -> None:
-    banner.check_png(pictures.png(17, 9, colour_type=0, depth=1), 17, 9)
-
-
 @pytest.mark.parametrize("size", [(WIDTH + 2**24, HEIGHT), (WIDTH, HEIGHT + 2**24)])
 def test_every_byte_of_the_size_counts(size: tuple[int, int]) -> None:
-    with pytest.raises(banner.Failed, match=f"^{size[0]}x{size[1]} instead of {WIDTH}x{HEIGHT}"):
-        banner.check_png(pictures.assemble(pictures.header(*size), IDAT, IEND), WIDTH, HEIGHT)
+    with pytest.raises(banner.Failed, match=f"^the picture is {size[0]}x{size[1]} instead of {WIDTH}x{HEIGHT}"):
+        banner.check_png(pictures.assemble(pictures.header(*size), IDAT, IEND), WIDTH, HEIGHT, b"")
 
 
 @pytest.mark.parametrize(
@@ -265,37 +253,4 @@ def test_every_byte_of_the_size_counts(size: tuple[int, int]) -> None:
 )
 def test_a_size_that_grafana_never_renders_is_its_notice(width: int, height: int, advice: str) -> None:
     with pytest.raises(banner.Failed, match=advice):
-        banner.check_png(pictures.assemble(pictures.header(width, height), IDAT, IEND), 1500, 500)
-
-
-def test_a_bomb_is_refused_in_little_memory_and_time() -> None:
-    bomb = pictures.zeros(1000)
-    began = time.process_time()
-    assert not accepted(
-        pictures.assemble(pictures.header(150, 50), pictures.chunk(b"IDAT", bomb), pictures.chunk(b"IEND")), 150, 50
-    )
-    assert time.process_time() - began < 0.2
-
-
-@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
-def test_the_check_of_1500x500_takes_at_most_a_tenth_of_a_second(mode: str) -> None:
-    noise = random.Random(1).randbytes(1500 * 500 * len(mode))  # nothing takes longer to unpack
-    file = io.BytesIO()
-    Image.frombytes(mode, (1500, 500), noise).save(file, "PNG")
-    took = []
-    for _ in range(5):
-        began = time.process_time()
-        banner.check_png(file.getvalue(), 1500, 500)
-        took.append(time.process_time() - began)
-    assert min(took) <= 0.1
-
-
-def test_the_check_of_a_blank_1500x500_takes_at_most_a_tenth_of_a_second() -> None:
-    file = io.BytesIO()
-    Image.new("RGBA", (1500, 500), (17, 18, 23, 255)).save(file, "PNG")
-    took = []
-    for _ in range(5):
-        began = time.process_time()
-        assert not accepted(file.getvalue(), 1500, 500)
-        took.append(time.process_time() - began)
-    assert min(took) <= 0.1
+        banner.check_png(pictures.assemble(pictures.header(width, height), IDAT, IEND), 1500, 500, b"")

@@ -10,15 +10,17 @@ import pytest
 from support.peers import Handler, Peer, answers, paths
 from support.script import KEYS, leaks, one_line, run
 
+import banner
+
 FOLDER = Path(os.environ.get("BANNER_RENDERS", "no-renders"))
 API = "/api/dashboards/uid/"
 QUERY = "/api/datasources/proxy/uid/P1809F7CD0C75ACF3/api/v1/query"
 PUBLISHED = ("publish", "cannot-be-told")
 
 
-def rows() -> list[dict[str, Any]]:
-    """The rows of renders.json; none where the folder is absent."""
-    file = FOLDER / "renders.json"
+def rows(name: str = "renders.json") -> list[dict[str, Any]]:
+    """The rows of renders.json, or states.json; none where the folder is absent."""
+    file = FOLDER / name
     return json.loads(file.read_text()) if file.exists() else []
 
 
@@ -83,10 +85,44 @@ def test_an_answer_of_a_real_grafana_meets_its_verdict(
         assert asked == [QUERY]
 
 
+IMAGE_URL = "/render/d-solo/wR0Yf26Gk/twitter-followers?orgId=1&panelId=2&width=1500&height=500"
+
+
+@NEEDS_RENDERS
+@pytest.mark.parametrize("row", rows("states.json"), ids=lambda row: row["file"])
+def test_data_color_tells_the_states_of_a_panel_apart(
+    row: dict[str, Any], tmp_path: Path, tls: ssl.SSLContext, ca_file: str
+) -> None:
+    picture = (FOLDER / row["file"]).read_bytes()
+    with Peer(paths({"/render/": answers(200, picture)})) as server, Peer(answers(200, content_type=None), tls) as x:
+        settings = {**KEYS, "image_url": server.url + IMAGE_URL, "x_host": x.host, "REQUESTS_CA_BUNDLE": ca_file}
+        done = run(tmp_path, {**settings, "data_color": "1DA1F2"})
+    assert one_line(done.output)
+    if row["verdict"] in PUBLISHED:
+        assert (done.status, [request.banner for request in x.requests]) == (0, [picture])
+    else:
+        assert (done.status, x.requests, list(tmp_path.iterdir())) == (1, [], [])
+        assert "the picture shows no data, only 0 pixels of data_color" in done.stderr
+
+
+@NEEDS_RENDERS
+@pytest.mark.parametrize("file", sorted(FOLDER.glob("*.png")), ids=lambda file: file.name)
+def test_no_other_real_picture_has_the_colour(file: Path) -> None:
+    picture = file.read_bytes()
+    size = int.from_bytes(picture[16:20]), int.from_bytes(picture[20:24])
+    shows_data = {row["file"] for row in rows("states.json") if row["verdict"] in PUBLISHED} | {"good-banner-line.png"}
+    if file.name in shows_data:
+        banner.check_png(picture, *size, bytes.fromhex("1DA1F2"))
+    else:
+        with pytest.raises(banner.Failed):
+            banner.check_png(picture, *size, bytes.fromhex("1DA1F2"))
+
+
 @NEEDS_RENDERS
 def test_every_verdict_is_known() -> None:
     known = {*PUBLISHED, "refuse", "refuse-by-dashboard", "refuse-by-query", "refuse-by-settings"}
     assert {row["verdict"] for row in rows()} == known
+    assert {row["verdict"] for row in rows("states.json")} == {*PUBLISHED, "refuse"}
 
 
 @NEEDS_RENDERS

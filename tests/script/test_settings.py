@@ -3,7 +3,6 @@
 import ast
 import base64
 import os
-import re
 import ssl
 import sys
 import tempfile
@@ -22,7 +21,8 @@ import banner
 
 GOOD = pictures.png(150, 50)
 SIZE = "&width=150&height=50"
-NAMES = [*KEYS, "image_url", "grafana_token", "publish_if_url", "image_path", "deadline_seconds", "x_host"]
+OPTIONAL = ["data_color", "publish_if_url", "grafana_token", "image_path", "deadline_seconds", "x_host"]
+NAMES = [*KEYS, "image_url", *OPTIONAL]
 SERIES = says({"status": "success", "data": {"resultType": "vector", "result": [{"metric": {}, "value": [1, "2"]}]}})
 GRAFANA = paths({"/render/": answers(200, GOOD), "/api/v1/query": SERIES})
 
@@ -87,49 +87,74 @@ def test_nothing_is_sent_when_the_deadline_is_over_at_the_start(world: World, tm
     assert world.x.connections == 0
 
 
-def test_the_defaults_are_those_of_the_help() -> None:
-    settings = banner.read_settings({**KEYS, "image_url": "http://grafana:3000" + RENDER}, dry_run=False)
-    assert (settings.width, settings.height, settings.deadline) == (1500, 500, 45)
-    assert (settings.x_host, settings.query, settings.dry_run) == ("api.twitter.com", None, False)
-    assert settings.path.name == "banner.png"
-
-
-def test_no_repr_shows_a_secret() -> None:
-    url = "http://user:test-password%2Fwith%40signs@grafana:3000" + RENDER
-    given = {**KEYS, "image_url": url, "publish_if_url": url}
-    for settings in (given, {**given, "grafana_token": TOKEN}):
-        assert not leaks(repr(banner.read_settings(settings, dry_run=False)))
+def test_the_defaults_are_those_of_the_help(tmp_path: Path) -> None:
+    settings = banner.read_settings({"image_url": "http://grafana:3000" + RENDER}, dry_run=True)
+    assert (settings["deadline_seconds"], settings["x_host"]) == ("45", "api.x.com")
+    assert settings["image_path"].endswith("/banner.png")
+    assert banner.picture_size(settings["image_url"]) == (1500, 500)
+    help_text = run(tmp_path, {}, "--help").stdout
+    assert "default 45\n" in help_text
+    assert "default api.x.com\n" in help_text
 
 
 # --- what is wrong, all of it at once
 
-WRONG = [
-    *((name, "", "missing|blank|empty") for name in [*KEYS, "image_url"]),
-    *((name, " \n", "blank|empty") for name in NAMES),
-    *((name, f'"{value}"', "quote") for name, value in [*KEYS.items(), ("grafana_token", TOKEN), ("x_host", "x.test")]),
-    ("consumer_key", "'test-consumer-key'", "quote"),
-    ("consumer_key", "'test-consumer-key", "quote"),
-    ("consumer_key", 'test-consumer-key"', "quote"),
-    *((name, "test one", "line|white space") for name in [*KEYS, "grafana_token"]),
-    ("publish_if_url", "http://grafana:3000/api/v1/query?query=up or down", "line|white space"),
-    ("image_url", '"http://grafana:3000' + RENDER + '"', "quote"),
-    ("image_path", '"/tmp/banner.png"', "quote"),
-    ("deadline_seconds", '"45"', "quote|number"),
-    *((name, "test-one\ntest-two", "line|white space") for name in [*KEYS, "grafana_token", "x_host", "image_path"]),
-    ("consumer_secret", "test-one\rtest-two", "line|white space"),
-    ("image_url", "http://grafana:3000/render/d-solo/a\nb?panelId=2", "line|white space"),
+GRAFANA_URL = "http://grafana:3000"
+ODD = "is with a space, a line end or another odd character inside"
+NO_URL = "is not an http(s) URL with a host"
+NO_HOST = "is not a host alone, such as api.x.com"
+NO_NUMBER = "is not a number of seconds above 0, such as 45"
+QUOTED = "is in quotes: leave them out"
+WRONG = [  # a setting, its value, and what is said of it
+    *((name, value, "is blank") for name in NAMES for value in ("", " \n")),
+    *((name, f'"{value}"', QUOTED) for name, value in [*KEYS.items(), ("grafana_token", TOKEN), ("x_host", "x.test")]),
     *(
-        ("deadline_seconds", value, "number|above")
-        for value in ["soon", "0", "0.0", "-1", "nan", "inf", "-inf", "1e999", "4 5", "0x10", ".5", "1000000000"]
+        ("consumer_key", value, QUOTED)
+        for value in ("'test-key'", "'test-key", 'test-key"', "\u201ctest-key\u201d", "\u2018test-key\u2019")
+    ),
+    ("image_url", '"http://grafana:3000' + RENDER + '"', QUOTED),
+    ("image_path", '"/tmp/banner.png"', QUOTED),
+    ("deadline_seconds", '"45"', QUOTED),
+    *((name, "test one", ODD) for name in [*KEYS, "grafana_token"]),
+    *((name, "test-one\ntest-two", ODD) for name in [*KEYS, "grafana_token", "x_host"]),
+    ("image_path", "/tmp/one\ntwo", "is with a line end or another odd character inside"),
+    ("consumer_secret", "test-one\rtest-two", ODD),
+    ("consumer_secret", "test-sécret", ODD),
+    ("image_url", "http://grafana:3000/render/d-solo/a\nb?panelId=2", ODD),
+    ("publish_if_url", "http://grafana:3000/api/v1/query?query=up or down", ODD),
+    *(
+        ("consumer_key", value, "is still a placeholder")
+        for value in ("<your-key>", "<key>", "xxxx", "XXXXXXXX", "YOUR_API_KEY", "your-consumer-key", "...", "....")
+    ),
+    ("grafana_token", f"Bearer {TOKEN}", "is with the word Bearer: give the token alone"),
+    *(
+        ("deadline_seconds", value, NO_NUMBER)
+        for value in ["soon", "1m", "45s", "0", "0.0", "-1", "nan", "inf", "-inf", "1e999", "0x10", ".5", "1000000000"]
     ),
     *(
-        ("x_host", value, "host")
-        for value in ["https://api.x.com", "api.x.com/1.1", "user@api.x.com", "a@x.com", "api.x.com:port", "a b"]
-    ),
-    *(
-        ("image_url", value, "URL|http")
+        ("x_host", value, NO_HOST)
         for value in [
-            "grafana:3000" + RENDER,
+            "https://api.x.com",
+            "api.x.com/1.1",
+            "user@api.x.com",
+            "api.x.com:port",
+            "api.x.com:65536",
+            "a:0",
+        ]
+    ),
+    *(
+        ("image_url", value + RENDER, "is without a scheme: begin it with http:// or https://")
+        for value in ["grafana:3000", "grafana", "", "//grafana"]
+    ),
+    (
+        "publish_if_url",
+        "prometheus:9090/api/v1/query?query=up",
+        "is without a scheme: begin it with http:// or https://",
+    ),
+    ("image_url", f"http://user:p@ss@grafana{RENDER}", "is with an @ too many: in a password, write %40"),
+    *(
+        ("image_url", value, NO_URL)
+        for value in [
             "ftp://grafana" + RENDER,
             "file:///etc/passwd",
             "http://" + RENDER,
@@ -139,34 +164,131 @@ WRONG = [
             "http://grafana:99999" + RENDER,
             "http://grafana:0" + RENDER,
             "http://[::1" + RENDER,
-            RENDER,
         ]
     ),
-    *(("publish_if_url", value, "URL|http") for value in ["prometheus:9090/api/v1/query?query=up", "http://", "up"]),
+    ("publish_if_url", "http://", NO_URL),
     *(
-        (name, f"http://grafana:3000{RENDER}&{name}={value}", "number|positive")
+        ("image_url", f"{GRAFANA_URL}{RENDER}&{name}={value}", "is with a size that is no number")
         for name in ("width", "height", "scale")
-        for value in ("0", "-1", "wide", "nan", "inf", "1e300", "")
+        for value in ("-1", "wide", "nan", "inf", "1e300", "")
     ),
-    ("panelId", "http://grafana:3000/render/d-solo/uid/slug?orgId=1", "missing|panelId"),
-    ("panelId", "http://grafana:3000/render/d-solo/uid/slug?panelId=", "missing|panelId"),
-    ("panelId", "http://grafana:3000/render/d-solo/uid/slug?panelId=&panelId=2", "missing|panelId"),
-    ("panelId", "http://grafana:3000/grafana/render/d-solo/uid?orgId=1", "missing|panelId"),
+    *(
+        ("image_url", f"{GRAFANA_URL}{RENDER}&{size}", problem)
+        for size, problem in {
+            "width=0": "is with a size of 0",
+            "height=0": "is with a size of 0",
+            "scale=0": "is with a size of 0",
+            "width=3001": "is wider than 3000 pixels: X shows 1500x500",
+            "width=1500&scale=2.1": "is wider than 3000 pixels: X shows 1500x500",
+            "width=4500&height=1500": "is wider than 3000 pixels: X shows 1500x500",
+            "width=3000&height=1001": "is higher than 1000 pixels: X shows 1500x500",
+        }.items()
+    ),
+    *(
+        ("image_url", GRAFANA_URL + path, "is without panelId")
+        for path in [
+            "/render/d-solo/uid/slug?orgId=1",
+            "/render/d-solo/uid/slug?panelId=",
+            "/render/d-solo/uid/slug?panelId=&panelId=2",
+            "/grafana/render/d-solo/uid?orgId=1",
+        ]
+    ),
+    *(
+        ("image_url", f"{GRAFANA_URL}{RENDER}&{times}", "is for a time that stands still: write from=now-4h&to=now")
+        for times in [
+            "from=1568719680173&to=1568726880174",
+            "from=now-4h&to=2026-01-01T00:00:00Z",
+            "to=&from=now-4h",
+            "to=tomorrow",
+        ]
+    ),
+    *(
+        ("data_color", value, "is not a colour as RRGGBB, such as 1DA1F2")
+        for value in ["blue", "1DA1F", "#1DA1F2FF", "0x1DA1F2", "##1DA1F2", "1DA1FG"]
+    ),
 ]
 
 
 @pytest.mark.parametrize(("name", "value", "problem"), WRONG, ids=lambda part: repr(part)[:40])
 def test_a_wrong_setting_is_named_before_anything_is_sent(name: str, value: str, problem: str) -> None:
-    good = {**KEYS, "image_url": "http://grafana:3000" + RENDER}
-    setting = name if name in NAMES else "image_url"
+    good = {**KEYS, "image_url": GRAFANA_URL + RENDER}
     with pytest.raises(banner.MustAct) as raised:
-        banner.read_settings({**good, setting: value}, dry_run=False)
-    line = str(raised.value)
-    assert name in line
-    assert any(word in line for word in problem.split("|"))
-    assert set(re.findall(r"\w+", line)) & {*NAMES} <= {name, "image_url"}
-    assert not leaks(line)
-    assert one_line(line + "\n")
+        banner.read_settings({**good, name: value}, dry_run=False)
+    assert str(raised.value) == f"settings: {name} {problem}"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("image_url", f"{GRAFANA_URL}{RENDER}&from=now-4h&to=now"),
+        ("image_url", f"{GRAFANA_URL}{RENDER}&from=1568719680173&to=now"),
+        ("image_url", f"{GRAFANA_URL}{RENDER}&to=now%2Fd"),
+        ("image_url", f"{GRAFANA_URL}{RENDER}&width=3000&height=1000"),
+        ("image_url", f"{GRAFANA_URL}{RENDER}&width=600&height=200&scale=2.5"),
+        ("image_url", "https://user:p%40ss@[::1]:3000/grafana" + RENDER),
+        ("data_color", "1da1f2"),
+        ("data_color", "#1DA1F2"),
+        ("data_colour", "1DA1F2"),
+        ("x_host", "localhost:8443"),
+        ("consumer_key", "xxabyour1"),
+    ],
+)
+def test_a_right_setting_is_taken(name: str, value: str) -> None:
+    settings = banner.read_settings({**KEYS, "image_url": GRAFANA_URL + RENDER, name: value}, dry_run=False)
+    assert settings[name.replace("colour", "color")] == value
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        ({"image_ulr": "x"}, "image_url is missing; there is image_ulr"),
+        ({"IMAGE_ULR": "x"}, "image_url is missing; there is IMAGE_ULR"),
+        ({"GRAFANA_IMAGE_URL": "x"}, "image_url is missing; there is GRAFANA_IMAGE_URL"),
+        ({"PATH": "/bin", "image_path": "/tmp/banner.png", "odd\nname": "x", "x" * 300: "x"}, "image_url is missing"),
+    ],
+)
+def test_a_name_that_is_nearly_right_is_told(given: dict[str, str], line: str) -> None:
+    with pytest.raises(banner.MustAct) as raised:
+        banner.read_settings(given, dry_run=True)
+    assert str(raised.value) == f"settings: {line}"
+
+
+def test_a_key_that_is_there_by_another_name_is_told() -> None:
+    given = {f"TWITTER_{name.upper()}": value for name, value in KEYS.items()} | {"image_url": GRAFANA_URL + RENDER}
+    with pytest.raises(banner.MustAct) as raised:
+        banner.read_settings(given, dry_run=False)
+    assert str(raised.value) == "settings: " + "; ".join(
+        f"{name} is missing; there is TWITTER_{name.upper()}" for name in KEYS
+    )
+
+
+def test_one_value_for_all_four_keys_is_told() -> None:
+    same = dict.fromkeys(KEYS, "test-key")
+    with pytest.raises(banner.MustAct) as raised:
+        banner.read_settings({**same, "image_url": GRAFANA_URL + RENDER}, dry_run=False)
+    assert str(raised.value) == f"settings: {', '.join(KEYS)} are not all different: X gives four"
+
+
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "https_proxy", "Http_Proxy"])
+@pytest.mark.parametrize("value", ["http://", "http://:3128", "proxy:port", "ftp://proxy", "http://user:pass@"])
+def test_a_proxy_without_a_host_is_a_wrong_setting(name: str, value: str) -> None:
+    with pytest.raises(banner.MustAct) as raised:
+        banner.read_settings({"image_url": GRAFANA_URL + RENDER, name: value}, dry_run=True)
+    assert str(raised.value) == f"settings: {name.lower()} is not an http(s) URL"
+
+
+@pytest.mark.parametrize(
+    "value", ["", "proxy:3128", "http://proxy", "http://user:p%40ss@proxy:3128/", "socks5://proxy:1080"]
+)
+def test_any_other_proxy_is_left_to_requests(value: str) -> None:
+    banner.read_settings({"image_url": GRAFANA_URL + RENDER, "HTTPS_PROXY": value}, dry_run=True)
+
+
+def test_the_plus_of_a_time_zone_reaches_grafana_as_one(world: World, tmp_path: Path) -> None:
+    settings = {**world.settings, "image_url": world.settings["image_url"] + "&timezone=Etc/GMT+5"}
+    assert published(world, run(tmp_path, settings))
+    [render] = [request.target for request in world.grafana.requests if "/render/" in request.path]
+    assert parse_qs(urlsplit(render).query)["timezone"] == ["Etc/GMT+5"]
 
 
 @pytest.mark.parametrize("arguments", [[], ["--dry-run"]], ids=str)
@@ -177,7 +299,8 @@ def test_all_that_is_wrong_is_said_at_once_and_nothing_is_sent(
         "consumer_key": '"test-consumer-key"',
         "consumer_secret": "test-consumer\nsecret",
         "access_token": " ",
-        "image_url": world.grafana.url + RENDER + "&width=-1&height=x&scale=0",
+        "image_url": world.grafana.url + RENDER + "&width=-1",
+        "data_color": "blue",
         "grafana_token": "'" + TOKEN + "'",
         "publish_if_url": "prometheus:9090",
         "image_path": "",
@@ -188,8 +311,8 @@ def test_all_that_is_wrong_is_said_at_once_and_nothing_is_sent(
     done = run(tmp_path, without | wrong, *arguments)
     assert done.status == 2
     assert done.stdout == ""
-    assert one_line(done.stderr), done.stderr
-    for name in [*wrong, "width", "height", "scale", *([] if arguments else ["access_token_secret"])]:
+    assert done.stderr.count("\n") == 1
+    for name in [*wrong, *([] if arguments else ["access_token_secret"])]:
         assert name in done.stderr, f"{name} is not in: {done.stderr}"
     assert not leaks(done.output)
     assert world.untouched
@@ -239,9 +362,14 @@ def test_version_is_one_line(tmp_path: Path) -> None:
     assert (done.status, done.stderr, done.stdout) == (0, "", f"banner {banner.__version__}\n")
 
 
-def test_an_unknown_flag_is_a_wrong_setting(world: World, tmp_path: Path) -> None:
-    done = run(tmp_path, world.settings, "--dryrun")
-    assert done.status == 2
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [(["--dryrun"], "--dryrun"), (["-n"], "-n"), (["--dry-run", "--x"], "--x"), (["a\nb"], r"a\nb")],
+)
+def test_an_unknown_option_is_a_wrong_setting(options: list[str], told: str, world: World, tmp_path: Path) -> None:
+    done = run(tmp_path, world.settings, *options)
+    assert (done.status, done.stdout) == (2, "")
+    assert done.stderr == f"failed: no such option as '{told}': there are --dry-run, --help and --version\n"
     assert world.untouched
 
 
@@ -419,15 +547,66 @@ def test_a_full_disk_leaves_what_was_there(world: World, tmp_path: Path) -> None
     assert path.read_bytes() == b"the one before"
 
 
-@pytest.mark.parametrize(
-    "path", ["missing/banner.png", "folder", "banner.png/banner.png", "x" * 300, "/proc/banner.png"]
-)
-def test_a_path_that_cannot_be_written_is_said(path: str, world: World, tmp_path: Path) -> None:
-    (tmp_path / "folder").mkdir()
+@pytest.mark.parametrize("path", ["x" * 300, "/proc/banner.png"])
+def test_a_path_that_cannot_be_written_is_told(path: str, world: World, tmp_path: Path) -> None:
     kept(tmp_path)
     done = run(tmp_path, {**world.settings, "image_path": path})
     unwritten(world, done, tmp_path)
     assert (tmp_path / "banner.png").read_bytes() == b"the one before"
+
+
+@pytest.mark.parametrize(
+    ("path", "problem"),
+    [
+        (".", "not a regular file"),
+        ("/", "not a regular file"),
+        ("folder", "not a regular file"),
+        ("fifo", "not a regular file"),
+        ("to-fifo", "not a regular file"),
+        ("/dev/null", "not a regular file"),
+        ("missing/banner.png", "in a folder that is not there: make or mount it"),
+        ("banner.png/banner.png", "in a folder that is not there: make or mount it"),
+    ],
+)
+def test_a_path_that_is_no_files_is_a_wrong_setting(path: str, problem: str, world: World, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "to-fifo").symlink_to("fifo")
+    kept(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    done = run(tmp_path, {**world.settings, "image_path": path})
+    assert (done.status, done.stdout, done.stderr) == (2, "", f"failed: settings: image_path is {problem}\n")
+    assert world.untouched
+    assert sorted(tmp_path.rglob("*")) == before
+    assert (tmp_path / "fifo").is_fifo()
+
+
+@pytest.mark.parametrize("target", ["elsewhere/picture.png", "elsewhere/new.png"])
+def test_what_a_link_leads_to_is_written(target: str, world: World, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/picture.png").write_bytes(b"the one before")
+    link = tmp_path / "link.png"
+    link.symlink_to(target)
+    assert published(world, run(tmp_path, {**world.settings, "image_path": str(link)}))
+    assert link.is_symlink()
+    assert (tmp_path / target).read_bytes() == GOOD
+
+
+def test_a_link_where_the_default_is_is_replaced_and_not_followed(world: World, tmp_path: Path) -> None:
+    (tmp_path / "precious").write_bytes(b"somebody's")
+    (tmp_path / "banner.png").symlink_to("precious")
+    assert published(world, run(tmp_path, world.settings))
+    assert (tmp_path / "precious").read_bytes() == b"somebody's"
+    assert (tmp_path / "banner.png").read_bytes() == GOOD
+    assert not (tmp_path / "banner.png").is_symlink()
+
+
+def test_without_a_folder_for_temporary_files_image_path_is_enough(world: World, tmp_path: Path) -> None:
+    settings = {**world.settings, "TMPDIR": "/nonexistent"}
+    assert published(world, run(tmp_path, {**settings, "image_path": str(tmp_path / "picture.png")}))
+    done = run(tmp_path, settings)
+    assert (done.status, done.stdout) == (2, "")
+    assert done.stderr == "failed: settings: image_path is in a folder that is not there: make or mount it\n"
 
 
 def test_control_characters_in_image_path_do_not_reach_the_terminal(world: World, tmp_path: Path) -> None:
@@ -450,6 +629,11 @@ def test_any_user_may_run_it_in_a_read_only_directory(world: World) -> None:
         done = run(folder, settings, before=someone, cwd=Path("/"))
         assert published(world, done), done
         assert (folder / "banner.png").read_bytes() == GOOD
+        folder.chmod(0o755)
+        closed = run(folder, settings, before=someone, cwd=Path("/"))
+        folder.chmod(0o1777)
+        assert (closed.status, closed.stdout) == (2, "")
+        assert closed.stderr == "failed: settings: image_path is closed to this user: see --user\n"
         assert (folder / "banner.png").stat().st_uid == 54321
 
 
@@ -457,7 +641,9 @@ def test_any_user_may_run_it_in_a_read_only_directory(world: World) -> None:
 
 
 def test_it_is_short_enough_to_be_read() -> None:
-    assert len(BANNER.read_text().splitlines()) <= 425
+    lines = BANNER.read_text().splitlines()
+    assert max(map(len, lines)) <= 110
+    assert len(lines) <= 620
 
 
 def test_it_needs_tweepy_and_requests_and_no_other() -> None:

@@ -63,8 +63,8 @@ STAGES = {
     "the dashboard": Stage("waiting for Grafana's dashboard API", paths({"/api/": held, "/render/": held})),
     "the render": Stage("waiting for Grafana's render", paths({"/render/": held})),
     "the render's body": Stage("waiting for Grafana's render", paths({"/render/": held_in_body})),
-    "X's TLS": Stage("sending the picture", RENDERED, Connection.hold, x_tls=False),
-    "X's answer": Stage("sending the picture", RENDERED, held),
+    "X's TLS": Stage("connecting to ", RENDERED, Connection.hold, x_tls=False),
+    "X's answer": Stage("waiting for X's answer at ", RENDERED, held),
 }
 
 

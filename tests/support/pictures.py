@@ -98,6 +98,16 @@ def png(
     )
 
 
+def of_rows(rows: Sequence[bytes], filters: Sequence[int] = (0,), colour_type: int = 2) -> bytes:
+    """A PNG of these rows of 8-bit pixels, the filters taking turns."""
+    step = CHANNELS[colour_type]
+    lines, above = b"", bytes(len(rows[0]))
+    for number, row in enumerate(rows):
+        lines += filtered(filters[number % len(filters)], row, above, step)
+        above = row
+    return assemble(header(len(rows[0]) // step, len(rows), colour_type), idat(lines), chunk(b"IEND"))
+
+
 def plain(width: int, height: int) -> bytes:
     """A quickly made PNG of any size with more than one colour: white, its last line black."""
     lines = b"\0" + b"\xff" * (3 * width)

@@ -1,0 +1,140 @@
+"""The largest answers that the script takes, made to be slow: 2 seconds are enough for each on an idle machine."""
+
+import random
+import ssl
+import time
+import zlib
+from pathlib import Path
+
+import pytest
+from support import pictures
+from support.pace import starts
+from support.peers import Handler, Peer, answers, paths, sends
+from support.script import KEYS, RENDER, Run, one_line, run
+
+import banner
+
+IEND = pictures.chunk(b"IEND")
+COLOR = bytes.fromhex("1DA1F2")
+LITTLE = 20  # starts of the script, of a fifth of a second each; the slowest picture takes nine
+
+
+def filtered(kind: int, colour_type: int) -> bytes:
+    """The largest picture there may be, of one filter and of values that change all the time, in few packed bytes."""
+    length = 3000 * pictures.CHANNELS[colour_type]
+    noise = random.Random(1).randbytes(997) * 14
+    lines = b"".join(bytes([kind]) + noise[row % 997 : row % 997 + length] for row in range(1000))
+    return pictures.assemble(pictures.header(3000, 1000, colour_type), pictures.idat(lines), IEND)
+
+
+def many(kind: bytes) -> bytes:
+    """As many empty chunks as fit into 5 MB."""
+    return pictures.assemble(pictures.header(1500, 500), pictures.chunk(kind) * 416_000, IEND)
+
+
+def incompressible() -> bytes:
+    """5 MB of pixels."""
+    lines = b"".join(b"\0" + random.Random(row).randbytes(9000) for row in range(550)) + bytes(9001 * 450)
+    packed = zlib.compress(lines, 1)
+    assert 4_800_000 < len(packed) < 5_000_000
+    return pictures.assemble(pictures.header(3000, 1000), pictures.chunk(b"IDAT", packed), IEND)
+
+
+PICTURES = {
+    **{f"filter {kind}, type {colour}": filtered(kind, colour) for kind in range(5) for colour in (2, 6)},
+    "tiny chunks and no pixels": many(b"teXt"),
+    "tiny chunks of no pixels": many(b"IDAT"),
+    "5 MB of pixels": incompressible(),
+    "a bomb of 4 GB": pictures.assemble(
+        pictures.header(3000, 1000), pictures.chunk(b"IDAT", pictures.zeros(4000)), IEND
+    ),
+    "a chunk of 5 MB": pictures.assemble(pictures.header(1500, 500), pictures.chunk(b"teXt", bytes(4_999_900)), IEND),
+}
+
+
+@pytest.mark.parametrize("png", PICTURES.values(), ids=PICTURES)
+def test_a_picture_is_judged_in_little_time(png: bytes) -> None:
+    assert len(png) <= banner.MAX_PICTURE
+    limit = starts(LITTLE)
+    size = int.from_bytes(png[16:20]), int.from_bytes(png[20:24])
+    began = time.monotonic()
+    with pytest.raises(banner.Failed):
+        banner.check_png(png, *size, COLOR)
+    assert time.monotonic() - began < limit
+
+
+def filled(begin: bytes, piece: bytes, end: bytes = b"", size: int = banner.MAX_JSON) -> bytes:
+    """The piece again and again between the two, in so many bytes."""
+    return begin + piece * ((size - len(begin) - len(end)) // len(piece)) + end
+
+
+SERIES = b'{"metric":{"__name__":"up"},"value":[1,"2"]}'
+JSON = {
+    "deep lists": filled(b"", b"["),
+    "deep objects": filled(b"", b'{"":'),
+    "empty objects": filled(b"[", b"{},", b"{}]"),
+    "small objects": filled(b"[", b'{"":0},', b"{}]"),
+    "numbers of 4000 digits": filled(b"[", b"9" * 4000 + b",", b"9]"),
+    "one number": filled(b"", b"9"),
+    "escapes": filled(b'"', rb"\ud800", b'"'),
+    "white space": filled(b"", b" ", b"{}"),
+    "panels": filled(b'{"dashboard":{"panels":[', b'{"id":1},', b"{}]}}"),
+    "elements": filled(b'{"dashboard":{"elements":{', b'"":{},', b'"":{}}}}'),
+    "series": filled(b'{"status":"success","data":{"resultType":"vector","result":[', SERIES + b",", SERIES + b"]}}"),
+    "codes": filled(b"", b'"code"  :', size=65536),
+    "codes and much white space": filled(b'"code"', b" ", size=65536),
+}
+COOKIES = [
+    b"Set-Cookie: a=b; expires=Wednesday, 09 Nov %s 23:12:40 GMT\r\n" % (b"9" * 5000),
+    b"Set-Cookie: a=b; expires=%s\r\n" % (b" " * 60000 + b"x"),
+    b"Set-Cookie: a=b; expires=%s\r\n" % (b"1-1-1 " * 10000),
+    b"Set-Cookie: %s\r\n" % (b"a=b;" * 16000),
+    b"Set-Cookie2: %s\r\n" % (b'a="' * 20000),
+]
+HEADERS = {
+    "cookies": b"".join(COOKIES) * 18,
+    "a type": b"Content-Type: " + b"image/png;a=" * 5000 + b"\r\n",
+    "a date": b"Date: " + b"1 " * 32000 + b"\r\n",
+    "a date of brackets": b"Date: " + b"(" * 64000 + b"\r\n",
+    "an age": b"Age: " + b"9" * 64000 + b"\r\n",
+    "a location": b"Location: " + b"/login" * 10000 + b"\r\n",
+    "a limit": b"X-Rate-Limit-Reset: " + b"9" * 60000 + b"\r\n",
+}
+
+
+def judged(
+    folder: Path, tls: ssl.SSLContext, ca_file: str, *, x: Handler | None = None, **grafana: Handler
+) -> tuple[Run, float]:
+    """A run against these answers, and the seconds that it may take."""
+    taken = answers(200, content_type=None)
+    routes = {f"/{name}": handler for name, handler in grafana.items()} | {"/render/": answers(200, pictures.png())}
+    with Peer(paths(routes)) as server, Peer(x or taken, tls) as upload:
+        image_url = f"{server.url}{RENDER}&width=150&height=50"
+        settings = {**KEYS, "image_url": image_url, "x_host": upload.host, "REQUESTS_CA_BUNDLE": ca_file}
+        if "query" in grafana:
+            settings["publish_if_url"] = f"{server.url}/query"
+        limit = starts(LITTLE)
+        return run(folder, settings), limit
+
+
+@pytest.mark.parametrize("asked", ["query", "api", "x"])
+@pytest.mark.parametrize("body", JSON.values(), ids=JSON)
+def test_json_is_judged_in_little_time(
+    body: bytes, asked: str, tmp_path: Path, tls: ssl.SSLContext, ca_file: str
+) -> None:
+    assert len(body) <= banner.MAX_JSON
+    answer = answers(403 if asked == "x" else 200, body, "application/json")
+    done, limit = judged(tmp_path, tls, ca_file, **{asked: answer})
+    assert done.seconds < limit
+    assert one_line(done.output)
+
+
+@pytest.mark.parametrize("asked", ["query", "api", "x"])
+@pytest.mark.parametrize("headers", HEADERS.values(), ids=HEADERS)
+def test_headers_are_judged_in_little_time(
+    headers: bytes, asked: str, tmp_path: Path, tls: ssl.SSLContext, ca_file: str
+) -> None:
+    answer = sends(b"HTTP/1.1 429 What\r\n" + headers + b"Content-Length: 2\r\n\r\n{}")
+    done, limit = judged(tmp_path, tls, ca_file, **{asked: answer})
+    assert done.seconds < limit
+    assert one_line(done.output)

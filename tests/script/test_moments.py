@@ -1,0 +1,131 @@
+"""A signal at any moment of a run's first tenths of a second, and one at any moment of its writing the picture."""
+
+import ast
+import os
+import random
+import shutil
+import signal
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from support import pictures
+from support.pace import starts
+from support.paths import BANNER
+from support.peers import Connection, Peer, answers, paths
+from support.script import KEYS, RENDER, finish, one_line, start
+
+MOMENTS = 100
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+PROCESS_1 = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
+QUICK = {"os", "select", "signal", "sys", "threading", "typing"}  # to import: 5 ms together
+
+
+def held(connection: Connection) -> None:
+    connection.receive()
+    connection.hold()
+
+
+def allowed(command: Sequence[str]) -> bool:
+    return bool(shutil.which(command[0])) and subprocess.run([*command, "true"], capture_output=True).returncode == 0
+
+
+def script(process: subprocess.Popen[bytes], before: Sequence[str]) -> int:
+    """The pid of the script itself, once there is one; 0 where it has ended."""
+    if not before:
+        return process.pid
+    while process.poll() is None:
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        if children and Path(f"/proc/{children[0]}/cmdline").read_bytes().startswith(sys.executable.encode()):
+            return int(children[0])
+    return 0
+
+
+def handled(pid: int) -> bool:
+    """Whether the script is past the setting of its handlers, SIGTERM's being the last."""
+    status = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    return bool(int(status["SigCgt"], 16) >> (signal.SIGTERM - 1) & 1)
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        pytest.param([], id="a process"),
+        pytest.param(PROCESS_1, id="process 1", marks=pytest.mark.skipif(not allowed(PROCESS_1), reason="needs root")),
+    ],
+)
+@pytest.mark.timeout(600)
+def test_a_signal_in_the_first_moments_ends_the_run_in_one_line(before: list[str], tmp_path: Path) -> None:
+    too_early = 0  # for Python itself: before the script's first line nothing can be done about it
+    with Peer(held) as grafana:
+        settings = {**KEYS, "image_url": grafana.url + RENDER}
+        for turn in range(MOMENTS):
+            number, moment = SIGNALS[turn % 2], starts(turn / MOMENTS)
+            process = start(tmp_path, settings, before=before)
+            pid = script(process, before)
+            time.sleep(moment)
+            if handled(pid):
+                os.kill(pid, number)
+                done = finish(process)
+                assert (done.status, done.stdout) == (128 + number, ""), (turn, done)
+                assert done.stderr.startswith(f"stopped by {number.name} while ")
+                assert one_line(done.stderr)
+            else:
+                too_early += 1
+                process.kill()
+                finish(process)
+    assert too_early < MOMENTS / 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_handlers_stand_before_what_takes_time_is_imported() -> None:
+    imported: set[str | None] = set()
+    for statement in ast.parse(BANNER.read_text()).body:
+        if isinstance(statement, ast.If):
+            break
+        if isinstance(statement, ast.Import):
+            imported |= {name.name for name in statement.names}
+        if isinstance(statement, ast.ImportFrom):
+            imported.add(statement.module)
+    assert imported == QUICK
+    assert "signal.signal(signum, stop)" in ast.unparse(statement)
+
+
+def test_an_end_in_the_middle_of_writing_leaves_the_old_picture_or_the_new(tmp_path: Path, tls: ssl.SSLContext) -> None:
+    png = pictures.plain(1500, 500)
+    large = png[:-12] + pictures.chunk(b"teXt", random.Random(1).randbytes(4_900_000)) + png[-12:]
+    with Peer(paths({"/render/": answers(200, large)})) as grafana, Peer(Connection.hold, tls) as x:
+        settings = {**KEYS, "image_url": f"{grafana.url}{RENDER}", "x_host": x.host}
+        for turn in range(20):
+            (tmp_path / "banner.png").write_bytes(b"old")
+            process = start(tmp_path, settings)
+            while process.poll() is None and len(list(tmp_path.iterdir())) == 1:
+                if (tmp_path / "banner.png").stat().st_size > 3:
+                    break
+            time.sleep(turn / 10_000)
+            process.send_signal(signal.SIGTERM)
+            done = finish(process)
+            assert done.status == 143, done
+            assert [file.name for file in tmp_path.iterdir()] == ["banner.png"]
+            assert (tmp_path / "banner.png").read_bytes() in (b"old", large)
+
+
+def test_runs_that_share_a_folder_take_nothing_of_each_other(tmp_path: Path, tls: ssl.SSLContext, ca_file: str) -> None:
+    pngs = [pictures.png(150, 50, seed=seed) for seed in range(6)]
+    before = PROCESS_1 if allowed(PROCESS_1) else []  # as in containers, where each is process 1
+    with Peer(answers(200, content_type=None), tls) as x, ExitStack() as stack:
+        runs = []
+        for png in pngs:
+            grafana = stack.enter_context(Peer(paths({"/render/": answers(200, png)})))
+            url = f"{grafana.url}{RENDER}&width=150&height=50"
+            settings = {**KEYS, "image_url": url, "x_host": x.host, "REQUESTS_CA_BUNDLE": ca_file}
+            runs.append(start(tmp_path, settings, before=before))
+        assert [finish(process).status for process in runs] == [0] * len(pngs)
+    assert sorted(request.banner or b"" for request in x.requests) == sorted(pngs)
+    assert [file.name for file in tmp_path.iterdir()] == ["banner.png"]
+    assert (tmp_path / "banner.png").read_bytes() in pngs
