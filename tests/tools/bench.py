@@ -1,7 +1,7 @@
-"""Runs banner.py and tests/tools/bare.py in turn against one Grafana and one X, and prints what each costs.
+"""Runs bare.py and banner.py in turn against one Grafana and one X, and prints what each costs.
 
 CPU seconds (user and system), wall seconds beyond the time that the peers themselves took, and the peak of resident
-memory: medians, ratios and differences. This process stays small: a child's peak counts from its parent's size on.
+memory: medians and ratios. This process stays small: a child's peak counts from its parent's size on.
 """
 
 import argparse
@@ -16,7 +16,16 @@ from typing import NamedTuple
 from urllib.request import urlopen
 
 TOOLS = Path(__file__).parent
-SCRIPTS = (TOOLS / "bare.py", TOOLS.parents[1] / "banner.py")
+BANNER = TOOLS.parents[1] / "banner.py"
+# What is run, by its name: the script, and the settings that it has beside the common ones.
+RUNS: dict[str, tuple[Path, dict[str, str]]] = {
+    "bare.py": (TOOLS / "bare.py", {}),
+    "banner.py": (BANNER, {}),
+    "with data_color": (BANNER, {"data_color": "1DA1F2"}),
+}
+
+
+LABELS = ("CPU seconds", "wall seconds beyond the peers' own", "peak memory, MiB")
 
 
 class Cost(NamedTuple):
@@ -61,19 +70,21 @@ def main() -> None:
                 "REQUESTS_CA_BUNDLE": f"{folder}/ca.pem",
                 "PATH": os.environ["PATH"],
             }
-            costs: dict[Path, list[Cost]] = {script: [] for script in SCRIPTS}
-            for script in SCRIPTS:
-                run(script, environment, grafana)  # unmeasured: afterwards byte code and files are in memory
-            for _ in range(arguments.runs):
-                for script in SCRIPTS:
-                    costs[script].append(run(script, environment, grafana))
+            costs: dict[str, list[Cost]] = {name: [] for name in RUNS}
+            for turn in range(arguments.runs + 1):
+                for name, (script, settings) in RUNS.items():
+                    cost = run(script, environment | settings, grafana)
+                    if turn:  # the first is unmeasured: afterwards byte code and files are in memory
+                        costs[name].append(cost)
             peers.terminate()
-    bare, ours = (Cost(*map(statistics.median, zip(*each, strict=True))) for each in costs.values())
+    medians = {name: Cost(*map(statistics.median, zip(*each, strict=True))) for name, each in costs.items()}
+    bare = medians.pop("bare.py")
     print(f"medians of {arguments.runs} runs each, a render of {arguments.render:g} s")
-    print(f"{'':34}{'bare.py':>9}{'banner.py':>11}{'ratio':>8}{'more':>9}")
-    names = ("CPU seconds", "wall seconds beyond the peers' own", "peak memory, MiB")
-    for name, before, after in zip(names, bare, ours, strict=True):
-        print(f"{name:36}{before:7.3f}{after:11.3f}{after / before:8.2f}{after - before:9.3f}")
+    print(f"{'':36}{'bare.py':>7}" + "".join(f"{name:>18}{'ratio':>7}" for name in medians))
+    for field, label in zip(Cost._fields, LABELS, strict=True):
+        before = getattr(bare, field)
+        after = [getattr(cost, field) for cost in medians.values()]
+        print(f"{label:36}{before:7.3f}" + "".join(f"{value:18.3f}{value / before:7.2f}" for value in after))
 
 
 if __name__ == "__main__":

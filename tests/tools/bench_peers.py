@@ -12,16 +12,23 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-import numpy
 import trustme
-from PIL import Image
+from PIL import Image, ImageDraw
 
 
 def draw() -> bytes:
-    """A PNG of 1500x500 pixels that takes as many bytes as a panel with a gradient."""
-    noise = numpy.random.default_rng(1).integers(0, 256, (50, 150, 3), dtype="uint8")
+    """A PNG of 1500x500 pixels as a panel is: dark, with a grid, and a line in 1DA1F2 above a gradient."""
+    image = Image.new("RGB", (1500, 500), "#111217")
+    pen = ImageDraw.Draw(image)
+    for x in range(0, 1500, 100):
+        pen.line((x, 0, x, 480), "#24272e")
+    for x in range(1500):
+        top = 300 - x // 10
+        for y in range(top, 480):
+            pen.point((x, y), (17, 18 + 60 * (480 - y) // 480, 23 + 120 * (480 - y) // 480))
+    pen.line((0, 300, 1500, 150), "#1DA1F2", 5)
     png = io.BytesIO()
-    Image.fromarray(noise).resize((1500, 500), Image.Resampling.BILINEAR).save(png, "PNG")
+    image.save(png, "PNG")
     return png.getvalue()
 
 
