@@ -1,6 +1,7 @@
 """Pictures as Grafana's renderer takes them: panels, and what is on the screen when there is no panel."""
 
 import io
+import logging
 import math
 import threading
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ Samples = Sequence[tuple[float, float]]  # Unix time, value
 POINTS = 0.72  # a CSS pixel in matplotlib's points, at the 100 dots an inch of scale 1
 BLUE = "#1DA1F2"
 COLOURS = (BLUE, "#73BF69", "#F2CC0C", "#FF9830", "#F2495C", "#B877D9")
+logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # that it looks for fonts, once, is no news
 _drawing = threading.Lock()  # matplotlib's caches are not made for threads
 
 
@@ -81,8 +83,11 @@ class Drawing:
         return out.getvalue()
 
 
-def time_series(screen: Screen, series: Sequence[Samples], start: float, end: float, zone: tzinfo) -> bytes:
-    """A panel made for a banner: thick line, no title, right axis, room below for the avatar."""
+def time_series(screen: Screen, series: Sequence[Samples], start: float, end: float, zone: tzinfo | None) -> bytes:
+    """A panel made for a banner: thick line, no title, right axis, room below for the avatar.
+
+    Without a zone the times are the machine's.
+    """
     with _drawing:
         drawing = Drawing(screen)
         axes = drawing.axes(18, 34, screen.width - 78, screen.height - 48)
@@ -106,9 +111,9 @@ def plot(axes: Axes, samples: Samples, colour: str) -> None:
     """A thick line, and below it the same colour, fading; the axes' limits stay as they are."""
     times, values = zip(*samples, strict=True)
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
-    axes.plot(
-        times, values, color=colour, linewidth=8 * POINTS, solid_joinstyle="round", solid_capstyle="butt", clip_on=False
-    )
+    line = axes.plot(times, values, color=colour, linewidth=8 * POINTS, clip_on=False)[0]
+    line.set(solid_joinstyle="round", solid_capstyle="butt", marker="o", markersize=8 * POINTS, markeredgewidth=0)
+    line.set_markevery([-1])  # a single sample has no line
     fade = LinearSegmentedColormap.from_list("fade", [to_rgba(colour, 0.0), to_rgba(colour, 0.4)])
     ramp = np.linspace(1, 0, 256).reshape(-1, 1)
     image = axes.imshow(ramp, cmap=fade, aspect="auto", extent=(left, right, bottom, max(values)))
@@ -116,31 +121,27 @@ def plot(axes: Axes, samples: Samples, colour: str) -> None:
     axes.set(xlim=(left, right), ylim=(bottom, top))
 
 
-def ticks(start: float, end: float, zone: tzinfo) -> list[float]:
-    """Round times on a zone's clock, at most eight."""
+def ticks(start: float, end: float, zone: tzinfo | None) -> list[float]:
+    """Round times on a zone's clock, or the machine's, at most eight."""
     minutes = (1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720, 1440, 2880, 5760, 11520, 23040, 46080)
     step = next((60 * number for number in minutes if (end - start) / 60 / number <= 8), 86400 * 64)
-    offset = (datetime.fromtimestamp(start, zone).utcoffset() or timedelta()).total_seconds()
+    offset = (datetime.fromtimestamp(start, zone).astimezone(zone).utcoffset() or timedelta()).total_seconds()
     first = math.ceil((start + offset) / step) * step - offset
     return [first + number * step for number in range(math.floor((end - first) / step) + 1)]
 
 
 def stat(screen: Screen, samples: Samples, start: float, end: float) -> bytes:
-    """Another look: the count in big figures on blue, above its small graph."""
+    """Another look: the count in big figures, above its small graph."""
     with _drawing:
         drawing = Drawing(screen)
-        page = drawing.page()
-        ramp = np.add.outer(np.linspace(0, 0.3, 64), np.linspace(0, 1, 192))
-        blues = LinearSegmentedColormap.from_list("blues", ["#0A5DBB", "#0FA8E8"])
-        page.imshow(ramp, cmap=blues, aspect="auto", extent=(0, screen.width, screen.height, 0))
         axes = drawing.axes(0, screen.height / 2, screen.width, screen.height)
         times, values = zip(*samples, strict=True)
         bottom = min(values) - 1
-        axes.fill_between(times, values, bottom, color="#C9E9FB", alpha=0.55, linewidth=0)
-        axes.plot(times, values, color="#A5E0FC", linewidth=2 * POINTS)
+        axes.fill_between(times, values, bottom, color=BLUE, alpha=0.2, linewidth=0)
+        axes.plot(times, values, color=BLUE, linewidth=1 * POINTS)
         axes.set(xlim=(start, end), ylim=(bottom, max(values)), xticks=[], yticks=[])
-        drawing.write("followers", 14, 36, 32, "#FFFFFF")
-        drawing.write(f"{values[-1]:,.0f}", screen.width - 30, 130, 190, "#F7F8FA", "right")
+        drawing.write("followers", 14, 46, 60)
+        drawing.write(f"{values[-1]:,.0f}", screen.width - 30, 130, 190, BLUE, "right")
         return drawing.png()
 
 
