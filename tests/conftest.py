@@ -1,11 +1,10 @@
 """The fixtures that tests of more than one folder share."""
 
-import shutil
 import ssl
-import subprocess
 
 import pytest
 import trustme
+from support.tools import container_engine
 
 
 @pytest.fixture(scope="session")
@@ -50,7 +49,4 @@ def misnamed(authority: trustme.CA) -> ssl.SSLContext:
 @pytest.fixture(scope="session")
 def engine() -> str:
     """The program that builds and runs containers here."""
-    for name in ("docker", "podman"):
-        if shutil.which(name) and subprocess.run([name, "info"], capture_output=True).returncode == 0:
-            return name
-    pytest.skip("needs a running docker, or podman: apt-get install podman")
+    return container_engine()

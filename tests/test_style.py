@@ -1,26 +1,25 @@
 """The tools that read the project's files, each with nothing to say."""
 
-import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from support.paths import TOP
+from support.tools import tool
 
 
 def files() -> list[Path]:
     """The project's own, by their path from the top: all that git knows or would take."""
-    if not shutil.which("git") or not (TOP / ".git").exists():
-        pytest.skip("needs git and a clone: apt-get install git")
-    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    if not (TOP / ".git").exists():
+        pytest.skip("needs a clone: what git does not know is no part of the project")
+    command = [tool("git", "apt-get install git"), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(command, cwd=TOP, check=True, capture_output=True, text=True).stdout
     return [Path(name) for name in listed.split("\0") if (TOP / name).is_file()]
 
 
 def finds_nothing(command: Sequence[str | Path], advice: str) -> None:
-    if not shutil.which(command[0]):
-        pytest.skip(f"needs {command[0]}: {advice}")
+    tool(str(command[0]), advice)
     run = subprocess.run(command, cwd=TOP, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert run.returncode == 0, run.stdout
 

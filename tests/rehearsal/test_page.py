@@ -3,7 +3,6 @@
 import base64
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,24 +11,23 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, FloatRect, Locator, Page, expect, sync_playwright
 from support import pictures
+from support.pace import starts
 from support.paths import BANNER
+from support.tools import tool
 
 from rehearsal.grafana import Grafana
 from rehearsal.x import X
 
 DESKTOP = {"width": 1200, "height": 900}
 PHONE = {"width": 390, "height": 844}
-expect.set_options(timeout=20_000)  # ms
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    chromium = shutil.which("chromium")
-    if not chromium:
-        pytest.skip("needs a browser: apt-get install chromium")
+    chromium = tool("chromium", "apt-get install chromium")
     with sync_playwright() as playwright:
         # Chromium's own sandbox does not start for root or in most containers; it sees nothing but the pages made here.
-        shown = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        shown = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"], timeout=0)
         yield shown
         shown.close()
 
@@ -37,6 +35,8 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(params=[DESKTOP, PHONE], ids=["desktop", "phone"])
 def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
     opened = browser.new_page(viewport=request.param)
+    opened.set_default_timeout(0)
+    expect.set_options(timeout=1000 * starts(100))  # ms
     yield opened
     opened.close()
 

@@ -12,13 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from support import pictures
-from support.peers import Connection, Handler, Peer, answers, paths
-from support.script import KEYS, RENDER, Run, finish, leaks, one_line, run, start
+from support.pace import starts
+from support.peers import Connection, Handler, Peer, answers, head, paths, silence
+from support.script import GOOD, KEYS, RENDER, Run, finish, leaks, one_line, publishing, run, start
+from support.tools import allowed
 
-GOOD = pictures.png(150, 50)
-SIZE = "&width=150&height=50"
-AT_ONCE = 3  # seconds: one is what is promised, on a machine that has nothing else to do
 STATUS = {signal.SIGTERM: 143, signal.SIGINT: 130}
 SIGNALS = pytest.mark.parametrize("number", STATUS, ids=lambda number: number.name)
 CONTAINER = ["unshare", "--pid", "--fork", "--mount-proc"]
@@ -35,15 +33,8 @@ os.execv(sys.argv[2], sys.argv[2:])
 """
 
 
-def held(connection: Connection) -> None:
-    connection.receive()
-    connection.hold()
-
-
-def held_in_body(connection: Connection) -> None:
-    connection.receive()
-    connection.send(b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nContent-Length: 99999\r\n\r\n" + GOOD)
-    connection.hold()
+held = silence()
+held_in_body = silence(head(content_length=99999) + GOOD)
 
 
 @dataclass(frozen=True)
@@ -68,16 +59,14 @@ STAGES = {
 }
 
 
-def allowed(command: list[str]) -> bool:
-    """Tells whether this machine lets us run the command that makes namespaces."""
-    if shutil.which("unshare") is None:
-        return False
-    return subprocess.run([*command, "true"], capture_output=True).returncode == 0
+def at_once() -> float:
+    """Seconds: one is what is promised on a machine that has nothing else to do."""
+    return 1 + starts(3)
 
 
-def stopped_in_one_line(done: Run, number: signal.Signals, seconds: float = AT_ONCE) -> None:
+def stopped_in_one_line(done: Run, number: signal.Signals) -> None:
     assert done.status == STATUS[number], done
-    assert done.seconds < seconds, done
+    assert done.seconds < at_once(), done
     assert done.stdout == ""
     assert one_line(done.stderr), done
     assert not leaks(done.output)
@@ -90,12 +79,10 @@ def stop(process: subprocess.Popen[bytes], number: signal.Signals, pid: int | No
     return finish(process, since)
 
 
-def until(come: Callable[[], object], process: subprocess.Popen[bytes], seconds: float = 20) -> None:
+def until(come: Callable[[], object], process: subprocess.Popen[bytes]) -> None:
     """Watches until something that has no event of its own has come."""
-    end = time.monotonic() + seconds
     while not come():
         assert process.poll() is None, process.communicate()
-        assert time.monotonic() < end
         time.sleep(0.002)  # the processes of others cannot be waited for
 
 
@@ -105,11 +92,11 @@ def test_a_signal_ends_the_run_at_any_stage(
     stage: Stage, number: signal.Signals, tls: ssl.SSLContext, ca_file: str, tmp_path: Path
 ) -> None:
     with Peer(stage.grafana) as grafana, Peer(stage.x, tls if stage.x_tls else None) as x:
-        settings = {**KEYS, "image_url": grafana.url + RENDER + SIZE, "x_host": x.host, "REQUESTS_CA_BUNDLE": ca_file}
+        settings = publishing(grafana, x, ca_file)
         if stage.query:
             settings["publish_if_url"] = grafana.url + "/api/v1/query?query=up"
         process = start(tmp_path, settings)
-        assert (x if stage.grafana is RENDERED else grafana).holding.wait(20)
+        assert (x if stage.grafana is RENDERED else grafana).holding.wait(starts(50))
         done = stop(process, number)
     stopped_in_one_line(done, number)
     assert f"while {stage.says}" in done.stderr
@@ -128,7 +115,7 @@ def test_a_signal_ends_the_run_while_it_loads_its_libraries(number: signal.Signa
 def test_a_signal_ends_it_as_process_1(number: signal.Signals, tmp_path: Path) -> None:
     with Peer(held) as grafana:
         process = start(tmp_path, {**KEYS, "image_url": grafana.url + RENDER}, before=CONTAINER)
-        assert grafana.holding.wait(20)
+        assert grafana.holding.wait(starts(50))
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         stopped_in_one_line(stop(process, number, int(children[0])), number)
 
@@ -162,10 +149,11 @@ def test_a_signal_ends_the_look_up_of_a_name(number: signal.Signals, tmp_path: P
 @NETWORK
 @pytest.mark.parametrize("setting", ["image_url", "publish_if_url"])
 def test_the_deadline_ends_the_look_up_of_a_name(setting: str, tmp_path: Path) -> None:
-    settings = {**KEYS, "image_url": "http://grafana.test" + RENDER, "deadline_seconds": "1.5"}
+    deadline = starts(4)
+    settings = {**KEYS, "image_url": "http://grafana.test" + RENDER, "deadline_seconds": f"{deadline:.1f}"}
     done = run(tmp_path, {**settings, setting: "http://monitoring.test" + RENDER}, before=silent_dns(tmp_path))
     assert done.status == 1, done
-    assert done.seconds < 1.5 + AT_ONCE
+    assert done.seconds < deadline + at_once()
     assert one_line(done.stderr)
     assert "out of time" in done.stderr
     assert "monitoring.test" in done.stderr

@@ -1,6 +1,7 @@
 """Peers on raw sockets that play Grafana, Prometheus, X and a proxy, break the protocol and keep what they received."""
 
 import contextlib
+import itertools
 import json
 import re
 import socket
@@ -11,8 +12,6 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Self
-
-CAP = 20.0  # seconds after which a peer lets go of a connection, so that no test hangs on one
 
 
 @dataclass
@@ -87,20 +86,8 @@ class Connection:
         if self.peer.closing.wait(seconds):
             raise EOFError
 
-    def drip(self, data: bytes, seconds: float = 0.3) -> None:
-        """Sends one byte at a time."""
-        for byte in data:
-            self.send(bytes([byte]))
-            self.pause(seconds)
-
-    def flood(self, piece: bytes) -> None:
-        """Sends the same again and again, about 10 MB a second, until the other side has had enough."""
-        for _ in range(int(CAP / 0.005)):
-            self.send(piece)
-            self.pause(0.005)
-
     def hold(self) -> None:
-        """Says nothing more, until the other side leaves."""
+        """Says nothing more, until the other side leaves or the peer is closed."""
         self.peer.holding.set()
         while True:
             self.read()
@@ -111,8 +98,11 @@ class Connection:
         self.socket.close()
 
     def encrypt(self, context: ssl.SSLContext) -> None:
-        """Goes on in TLS, as behind a proxy's CONNECT."""
-        self.socket = context.wrap_socket(self.socket, server_side=True)
+        """Goes on in TLS, from the start or as behind a proxy's CONNECT."""
+        self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
+        self.peer.open.append(self.socket)  # it has taken the place of the one that was there
+        self.pause(0)
+        self.socket.do_handshake()
         self.received = None
 
 
@@ -123,7 +113,8 @@ class Peer:
     """A server on 127.0.0.1 that hands each connection to `handler`; with `tls` after the handshake.
 
     `requests` are those received, in order; `connections` counts those accepted, handshakes that failed included.
-    A handler's own mistakes are raised when the peer is closed; that the other side leaves is none.
+    A handler's own mistakes are raised when the peer is closed; that the other side leaves is none. What the handlers
+    still wait for then is let go of.
     """
 
     def __init__(self, handler: Handler, tls: ssl.SSLContext | None = None) -> None:
@@ -154,7 +145,7 @@ class Peer:
         self.listener.close()
         for raw in self.open:
             with contextlib.suppress(OSError):  # it may have gone by itself
-                raw.shutdown(socket.SHUT_RDWR)
+                socket.socket.shutdown(raw, socket.SHUT_RDWR)  # an SSLSocket's own would take TLS off under its thread
         for thread in self.threads[1:]:
             thread.join()
         if self.mistakes:
@@ -166,7 +157,6 @@ class Peer:
                 raw, _ = self.listener.accept()
             except OSError:
                 return
-            raw.settimeout(CAP)
             self.connections += 1
             self.open.append(raw)
             thread = threading.Thread(target=self.serve, args=(raw,))
@@ -177,8 +167,7 @@ class Peer:
         connection = Connection(self, raw)
         try:
             if self.tls:
-                connection.socket = raw = self.tls.wrap_socket(raw, server_side=True)
-                self.open.append(raw)
+                connection.encrypt(self.tls)
             self.handler(connection)
         except (OSError, EOFError):
             pass  # the other side has left, or refuses our certificate
@@ -186,7 +175,6 @@ class Peer:
             self.mistakes.append(mistake)
         finally:
             connection.socket.close()
-            raw.close()
 
 
 # --- handlers: each takes a connection
@@ -244,6 +232,63 @@ def after(do: Handler) -> Handler:
     return handler
 
 
+def silence(before: bytes = b"") -> Handler:
+    """Sends these bytes after any request, and nothing more."""
+
+    def do(connection: Connection) -> None:
+        connection.send(before)
+        connection.hold()
+
+    return after(do)
+
+
+def drip(before: bytes, dripped: bytes) -> Handler:
+    """Sends the first bytes at once, then the others one every 0.3 seconds, again and again."""
+
+    def do(connection: Connection) -> None:
+        connection.send(before)
+        for byte in itertools.cycle(dripped):
+            connection.send(bytes([byte]))
+            connection.pause(0.3)
+
+    return after(do)
+
+
+def flood(before: bytes, piece: bytes) -> Handler:
+    """Sends the first bytes, then the piece again and again, until the other side has had enough."""
+
+    def do(connection: Connection) -> None:
+        connection.send(before)
+        while True:
+            connection.send(piece)
+            connection.pause(0.005)
+
+    return after(do)
+
+
+def speaks_plain_http(connection: Connection) -> None:
+    """What a port for plain HTTP says to the start of TLS."""
+    connection.read()
+    connection.send(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+
+
+def resets_early(connection: Connection) -> None:
+    """Resets the connection while the request still comes in."""
+    connection.read()
+    connection.reset()
+
+
+def resets_after(before: bytes) -> Handler:
+    """Sends these bytes after any request, waits until they have arrived, and resets the connection."""
+
+    def do(connection: Connection) -> None:
+        connection.send(before)
+        connection.pause(0.2)
+        connection.reset()
+
+    return after(do)
+
+
 def echo(status: int, template: str, content_type: str = "text/html") -> Handler:
     """Answers with the request's own head, its Authorization included, where the template has `{head}`, as in JSON."""
 
@@ -285,10 +330,7 @@ def tunnel(context: ssl.SSLContext, handler: Handler) -> Handler:
         assert connection.receive().method == "CONNECT"
         connection.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
         connection.encrypt(context)
-        try:
-            handler(connection)
-        finally:
-            connection.socket.close()
+        handler(connection)
 
     return proxy
 

@@ -2,15 +2,20 @@
 
 import base64
 import os
+import ssl
 import subprocess
 import sys
 import time
 import urllib.parse
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from support import pictures
+from support.pace import known, starts
 from support.paths import BANNER
+from support.peers import Handler, Peer, answers
 
 KEYS = {
     "consumer_key": "test-consumer-key",
@@ -22,8 +27,35 @@ TOKEN = "glsa_test-grafana-token_0a1b2c3d"
 PASSWORD = "test-password/with@signs"
 SECRETS = [*KEYS.values(), TOKEN, PASSWORD]
 RENDER = "/render/d-solo/wR0Yf26Gk/twitter-followers?orgId=1&panelId=2"
+QUERY = "/api/datasources/proxy/uid/P1809F7CD0C75ACF3/api/v1/query"
+SIZE = "&width=150&height=50"
+GOOD = pictures.png(150, 50, idats=3)  # of that size
 MEMORY = ["prlimit", "--data=100000000"]  # bytes; past them Python raises MemoryError, which no run may end in
-SLACK = 3  # seconds to start and to end on a machine that is busy with other tests
+
+
+@dataclass
+class World:
+    """A Grafana and an X, and the settings of a run against them."""
+
+    grafana: Peer
+    x: Peer
+    settings: dict[str, str]
+
+    @property
+    def untouched(self) -> bool:
+        return self.grafana.connections == self.x.connections == 0
+
+
+@contextmanager
+def world(grafana: Handler, tls: ssl.SSLContext, ca_file: str, x: Handler | None = None) -> Iterator[World]:
+    """Peers of which X takes the picture unless it is to do something else."""
+    with Peer(grafana) as server, Peer(x or answers(200, content_type=None), tls) as upload:
+        yield World(server, upload, publishing(server, upload, ca_file))
+
+
+def publishing(grafana: Peer, x: Peer, ca_file: str, render: str = RENDER + SIZE) -> dict[str, str]:
+    """The settings of a run that publishes at x what grafana renders at that address."""
+    return {**KEYS, "image_url": grafana.url + render, "x_host": x.host, "REQUESTS_CA_BUNDLE": ca_file}
 
 
 @dataclass(frozen=True)
@@ -50,6 +82,7 @@ def start(
     folder: Path, settings: Mapping[str, str], *arguments: str, before: Sequence[str] = (), cwd: Path | None = None
 ) -> subprocess.Popen[bytes]:
     """A process of banner.py in `folder`, which is also its temporary directory; `before` is a command to run it by."""
+    starts(1)  # for the limit in `finish`
     return subprocess.Popen(
         [*before, sys.executable, str(BANNER), *arguments],
         env=environment(folder, settings),
@@ -60,11 +93,11 @@ def start(
     )
 
 
-def finish(process: subprocess.Popen[bytes], since: float | None = None, limit: float = 30) -> Run:
+def finish(process: subprocess.Popen[bytes], since: float | None = None) -> Run:
     """Waits for its end; one that does not end is killed, and has status 137."""
     since = time.monotonic() if since is None else since
     try:
-        stdout, stderr = process.communicate(timeout=limit)
+        stdout, stderr = process.communicate(timeout=known(100))
     except subprocess.TimeoutExpired:
         process.kill()
         stdout, stderr = process.communicate()
@@ -76,8 +109,7 @@ def run(
     folder: Path, settings: Mapping[str, str], *arguments: str, before: Sequence[str] = (), cwd: Path | None = None
 ) -> Run:
     """One whole run of banner.py."""
-    since = time.monotonic()
-    return finish(start(folder, settings, *arguments, before=before, cwd=cwd), since)
+    return finish(start(folder, settings, *arguments, before=before, cwd=cwd))
 
 
 def leaks(output: str, secrets: Sequence[str] = SECRETS) -> list[str]:
