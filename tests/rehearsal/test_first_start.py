@@ -59,9 +59,7 @@ def test_the_first_start_says_what_it_installs_and_the_second_has_nothing_to_say
 
 def test_of_two_that_start_at_once_one_installs_and_the_other_waits_for_it(installation: Installation) -> None:
     waited, installed = installation.said
-    assert waited.startswith(
-        f"another installation into {installation.folder.parent} is under way: waiting for it ...\n"
-    )
+    assert waited.startswith(f"another installation into {installation.folder.parent} is under way: waiting for it\n")
     assert installed.startswith("installing ")
     assert all("\npublished: " in text for text in installation.said)
 
