@@ -18,6 +18,7 @@ ADDONS: Final = ("addon/kube-prometheus", "addon/kube-prometheus-stack")
 APPLIED: Final = ("setup", "admission", ".", "banner", "rehearsal", *ADDONS)
 SMALL: Final = "with-small"  # the stack with a component
 ACCOUNTS: Final = "with-accounts"
+MANAGED: Final = "with-managed-cluster"
 NOTIFY: Final = "with-notify"  # the rehearsal with all ways of components/notify
 KUBE_PROMETHEUS: Final = "https://github.com/prometheus-operator/kube-prometheus"
 
@@ -53,7 +54,7 @@ def copy() -> Path:
             keys.write(
                 f"\naccess_token_{account}=test-access-token\naccess_token_secret_{account}=test-access-token-secret"
             )
-    for name in (SMALL, ACCOUNTS):
+    for name in (SMALL, ACCOUNTS, MANAGED):
         components = ["secrets", name.removeprefix("with-"), "replacements"]
         overlay(name, folder, resources=["../stack"], components=[f"../components/{one}" for one in components])
     notify = folder / "components/notify/kustomization.yaml"

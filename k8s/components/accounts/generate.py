@@ -45,7 +45,7 @@ FOLDER = """
 RULE = """
             - record: banner:account
               expr: vector(1)
-              labels: {{username: '{account}', cronjob: 'banner-{name}'}}"""
+              labels: {{username: '{account}', namespace: monitoring, cronjob: 'banner-{name}'}}"""
 JOB = """\
 # Made by ../generate.py of the file accounts.
 apiVersion: kustomize.config.k8s.io/v1beta1
