@@ -3,32 +3,63 @@
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+import yaml
+from PIL import Image
+from rehearsal.grafana import Grafana
 from rehearsal.x import X
+from support import rehearse
 from support.paths import TOP
-from support.peers import Peer, answers, paths
-from support.pictures import plain
 
 README = (TOP / "README.md").read_text()
-GOOD = plain(1500, 500)
-REHEARSE, TESTS, BUILD, DRY_RUN, PUBLISH = COMMANDS = [
+REHEARSE, IMAGE_URL, REHEARSE_OWN, BUILD, DRY_RUN, PUBLISH, TOKEN, PULL, TESTS = RUN = [
     "./tests/rehearse",
-    "./tests/run",
+    "image_url='http://grafana:3000/render/d-solo/wR0Yf26Gk/twitter-followers?orgId=1&from=now-4h&to=now"
+    "&timezone=Europe%2FAmsterdam&panelId=panel-2&width=1500&height=500&hideLogo=true'",
+    'image_url="$image_url" ./tests/rehearse',
     "docker build -t localhost/banner:1.0.0 .",
     'docker run --rm -e image_url="$image_url" -e image_path=/out/banner.png -v "$PWD:/out" '
     "localhost/banner:1.0.0 --dry-run",
     "docker run --rm --env-file .env localhost/banner:1.0.0",
+    'echo "RENDERER_TOKEN=$(openssl rand -hex 32)" >>.env',
+    "git pull",
+    "./tests/run",
 ]
+NOT_RUN = {
+    "sudo systemctl enable --now banner.timer": "would change this machine's systemd; the units are verified by it",
+    "docker compose up -d": "needs Grafana's images; the file is checked against the compose specification",
+}
 
 
-def test_every_command_of_the_readme_is_run_here() -> None:
-    blocks = re.findall("^```sh\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-    assert [line for block in blocks for line in block.splitlines()] == COMMANDS
+def blocks(language: str) -> list[str]:
+    """The README's code blocks in a language."""
+    return re.findall(f"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+def test_every_command_of_the_readme_is_run_here_or_has_its_reason() -> None:
+    commands = [line for block in blocks("sh") for line in block.splitlines()]
+    assert set(commands) == {*RUN, *NOT_RUN}
+
+
+def test_every_address_of_a_picture_moves_with_the_time() -> None:
+    addresses = re.findall(r"\S+/(?:d|d-solo)/\S+", README)
+    assert len(addresses) > 2
+    assert [address for address in addresses if "?" in address and "from=now-4h&to=now" not in address] == []
+
+
+def test_every_link_within_the_project_leads_somewhere() -> None:
+    links = re.findall(r"\]\((?!https:)([^)#]*)(#[^)]*)?\)", README)
+    titles = re.findall("^#+ (.*)$", README, re.MULTILINE)
+    headings = {"#" + re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}
+    assert links
+    assert [path for path, _ in links if not (TOP / path).exists()] == []
+    assert [anchor for path, anchor in links if anchor and not path and anchor not in headings] == []
 
 
 def test_what_the_readme_says_of_settings_and_exit_codes_is_what_help_says() -> None:
@@ -49,14 +80,8 @@ SAID = {
         *("data source is down", "sent an answer over 5 minutes old", "opens again in"),
     ),
     ("k8s/README.md", "## It does not"): (
-        *(
-            "skipped: ",
-            "stopped by ",
-            "connecting to ",
-            "looking up ",
-            "data source is down",
-            "the picture shows no data",
-        ),
+        *("skipped: ", "stopped by ", "connecting to ", "looking up ", "data source is down"),
+        "the picture shows no data",
     ),
 }
 
@@ -68,21 +93,40 @@ def test_every_message_that_a_readme_explains_is_one_of_the_scripts(readme: str,
     assert [said for said in ALIKE + SAID[readme, heading] if said not in table or said not in script] == []
 
 
-def test_the_rehearsal_shows_a_profile_publishes_and_ends_at_ctrl_c(tmp_path: Path) -> None:
-    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "TMPDIR": str(tmp_path)}
-    typed_in = ["bash", "-c", f"exec {REHEARSE}"]
-    lines = []
-    with subprocess.Popen(typed_in, cwd=TOP, env=environment, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout
-        for line in process.stdout:
-            lines.append(line)
-            if line.startswith("published:"):
-                process.send_signal(signal.SIGINT)
+def test_the_moving_picture_is_small_and_moves() -> None:
+    file = TOP / "tests/readme/follow.gif"
+    assert f"]({file.relative_to(TOP)})" in README
+    assert file.stat().st_size < 2_000_000
+    with Image.open(file) as picture:
+        assert picture.n_frames > 10  # type: ignore[attr-defined]
+
+
+@pytest.mark.timeout(600)  # it may have to be installed first
+@pytest.mark.parametrize("command", [REHEARSE, REHEARSE_OWN])
+def test_the_rehearsal_shows_a_profile_publishes_and_ends_at_ctrl_c(tmp_path: Path, command: str) -> None:
+    with X() as x, Grafana(x=x.page) as own:
+        own.answers["render"] = "ok" if command == REHEARSE_OWN else "render-failed"
+        typed_in = ["bash", "-c", IMAGE_URL.replace("http://grafana:3000", own.url) + "\n" + command]
+        lines = []
+        with subprocess.Popen(
+            typed_in,
+            cwd=TOP,
+            env=rehearse.environment(tmp_path),
+            stdout=subprocess.PIPE,
+            text=True,
+            process_group=0,  # as a terminal would have it
+        ) as process:
+            assert process.stdout
+            for line in process.stdout:
+                lines.append(line)
+                if line.startswith("published:"):
+                    os.killpg(process.pid, signal.SIGINT)
     assert process.returncode == 0
     assert any(line.startswith("profile:") and "http://127.0.0.1:" in line for line in lines)
     assert any(line.startswith("published:") for line in lines)
 
 
+@pytest.mark.timeout(900)  # they may have to be installed first
 def test_the_tests_are_found() -> None:
     listing = ["bash", "-c", f"{TESTS} --collect-only --quiet tests/test_readme.py"]
     run = subprocess.run(listing, cwd=TOP, capture_output=True, text=True)
@@ -114,15 +158,106 @@ def test_the_image_is_built_looks_and_publishes(docker: Path, tmp_path: Path) ->
     out.chmod(0o777)  # the image's user may be another than this one
     built = typed(BUILD, docker, TOP)
     assert built.returncode == 0, built.stderr
-    with X() as x, Peer(paths({"/render/": answers(body=GOOD)})) as grafana:
-        image_url = grafana.url + "/render/d-solo/wR0Yf26Gk/twitter-followers?orgId=1&panelId=2&width=1500&height=500"
-        looked = typed(DRY_RUN, docker, out, image_url=image_url, ca=str(x.ca))
-        assert looked.returncode == 0, looked.stderr
-        assert (out / "banner.png").read_bytes() == GOOD
+    with X() as x, Grafana(x=x.page) as grafana:
+        here = IMAGE_URL.replace("http://grafana:3000", grafana.url)
+        looked = typed(f"{here}\n{DRY_RUN}", docker, out, ca=str(x.ca))
+        assert (looked.returncode, looked.stderr) == (0, "")
+        assert "; colours for data_color: 1DA1F2 (" in looked.stdout
+        assert (out / "banner.png").read_bytes().startswith(b"\x89PNG")
         assert x.attempts == 0
-        settings = {**x.environment(), "image_url": image_url, "REQUESTS_CA_BUNDLE": "/ca.pem"}
+        settings = {**grafana.environment(), **x.environment(), "REQUESTS_CA_BUNDLE": "/ca.pem"}
+        assert dotenv().keys() == settings.keys() - {"REQUESTS_CA_BUNDLE", "x_host"}
         (out / ".env").write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
         published = typed(PUBLISH, docker, out, ca=str(x.ca))
         assert published.returncode == 0, published.stderr
-        assert x.banners == [GOOD]
+        assert x.published == 1
     assert shlex.split(PUBLISH)[-1] == shlex.split(BUILD)[3]
+
+
+def dotenv() -> dict[str, str]:
+    """The settings that the README would have in a file."""
+    shown = README.partition("chmod 600 .env")[2].partition("```")[0]
+    return dict(re.findall(r"^    (\w+)=(.*)$", shown, re.MULTILINE))
+
+
+def test_the_crontabs_line_runs_the_job_and_never_two_at_once(tmp_path: Path) -> None:
+    (line,) = blocks("crontab")
+    entry = re.fullmatch(r"(\* \* \* \* \*) ([^%\n]+)\n", line)  # cron takes a % for a line end
+    assert entry
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name, does in {
+        "docker": 'echo "$*" >>~/started && cat ~/hold && echo "published: what it says"',
+        "logger": 'cat >>~/logged && echo "$*" >>~/logged',
+    }.items():
+        (programs / name).write_text(f"#!/bin/sh\n{does}\n")
+        (programs / name).chmod(0o755)
+    os.mkfifo(tmp_path / "hold")
+    as_cron_does = {"HOME": str(tmp_path), "PATH": f"{programs}:/usr/bin:/bin", "SHELL": "/bin/sh"}
+    first = subprocess.Popen(["/bin/sh", "-c", entry[2]], env=as_cron_does, cwd=tmp_path)
+    with (tmp_path / "hold").open("w"):  # opens once the first has its docker running
+        second = subprocess.run(["/bin/sh", "-c", entry[2]], env=as_cron_does, cwd=tmp_path, capture_output=True)
+        assert (second.stdout, second.stderr) == (b"", b"")
+        started = (tmp_path / "started").read_text()
+    assert first.wait() == 0
+    assert started == f"run --rm --env-file {tmp_path}/.env localhost/banner:1.0.0\n"
+    assert (tmp_path / "started").read_text() == started
+    assert (tmp_path / "logged").read_text().splitlines() == ["-t banner", "published: what it says", "-t banner"]
+
+
+def test_systemd_takes_the_units(tmp_path: Path) -> None:
+    if not shutil.which("systemd-analyze"):
+        pytest.skip("needs systemd-analyze: apt-get install systemd")
+    units = {Path(block.splitlines()[0].removeprefix("# ")): block for block in blocks("ini")}
+    assert [unit.name for unit in units] == ["banner.service", "banner.timer"]
+    assert units[Path("/etc/systemd/system/banner.service")].count(PUBLISH.replace(".env", "/etc/banner.env")) == 1
+    shutil.copytree("/usr/lib/systemd/system", tmp_path / "usr/lib/systemd/system", symlinks=True)
+    program = tmp_path / "usr/bin/docker"
+    program.parent.mkdir()
+    shutil.copy("/bin/true", program)
+    for unit, text in units.items():
+        file = tmp_path / unit.relative_to("/")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    verify = ["systemd-analyze", f"--root={tmp_path}", "verify", "banner.timer", "banner.service"]
+    run = subprocess.run(verify, capture_output=True, text=True)
+    assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+
+
+def test_the_compose_file_is_one_and_shares_a_token(tmp_path: Path) -> None:
+    if not shutil.which("check-jsonschema"):
+        pytest.skip("needs check-jsonschema: it is in tests/requirements.txt: start the tests by tests/run")
+    (text,) = blocks("yaml")
+    check = ["check-jsonschema", "--builtin-schema", "vendor.compose-spec"]
+    good, bad = tmp_path / "compose.override.yaml", tmp_path / "bad.yaml"
+    good.write_text(text)
+    bad.write_text(text.replace("mem_limit", "memory_limit"))
+    run = subprocess.run([*check, good], capture_output=True, text=True)
+    assert (run.returncode, run.stderr) == (0, "")
+    assert subprocess.run([*check, bad], capture_output=True).returncode == 1
+    services = yaml.safe_load(text)["services"]
+    shared = services["renderer"]["environment"]["AUTH_TOKEN"]
+    assert services["grafana"]["environment"]["GF_RENDERING_RENDERER_TOKEN"] == shared == "${RENDERER_TOKEN:?}"
+    renderer = yaml.safe_load((TOP / "k8s/image-renderer/deployment-image-renderer.yaml").read_text())
+    assert services["renderer"]["image"] == renderer["spec"]["template"]["spec"]["containers"][0]["image"]
+
+
+def test_the_renderers_token_is_made(tmp_path: Path) -> None:
+    if not shutil.which("openssl"):
+        pytest.skip("needs openssl: apt-get install openssl")
+    (tmp_path / ".env").write_text("GRAFANA_VERSION=13\n")
+    subprocess.run(["bash", "-c", TOKEN], cwd=tmp_path, check=True)
+    assert re.fullmatch("GRAFANA_VERSION=13\nRENDERER_TOKEN=[0-9a-f]{64}\n", (tmp_path / ".env").read_text())
+
+
+def test_a_pull_brings_what_is_new(tmp_path: Path) -> None:
+    if not shutil.which("git") or not (TOP / ".git").exists():
+        pytest.skip("needs git and a clone: apt-get install git")
+    there, here = tmp_path / "there", tmp_path / "here"
+    subprocess.run(["git", "clone", "--quiet", TOP, there], check=True)
+    subprocess.run(["git", "clone", "--quiet", there, here], check=True)
+    author = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
+    subprocess.run(["git", *author, "commit", "--quiet", "--allow-empty", "--message", "new"], cwd=there, check=True)
+    subprocess.run(["bash", "-c", PULL], cwd=here, check=True, capture_output=True)
+    last = subprocess.run(["git", "log", "-1", "--format=%s"], cwd=here, check=True, capture_output=True, text=True)
+    assert last.stdout == "new\n"

@@ -192,6 +192,8 @@ def hurry() -> None:
     often = '{"spec": {"evaluationInterval": "5s"}}'
     monitoring("patch", "prometheus", "k8s", "--type", "merge", "--patch", often)
     until("Prometheus hurries", 150, lambda: _hurries(prometheus("status/config")["yaml"]))
+    # A series that the new configuration has not seen yet would stay for five minutes after its end.
+    until("X is asked each five seconds", 60, lambda: series("count_over_time(x_user_followers_count[20s]) >= 3"))
 
 
 def _hurries(configuration: str) -> bool:

@@ -469,11 +469,14 @@ def prometheus_back() -> None:
 
 
 def series_gone() -> None:
-    until("the follower series is gone", 60, lambda: not kube.followers())
+    until("the follower series is gone, and the rule's", 60, lambda: not kube.series(SERIES))
 
 
 def series_back() -> None:
-    until("the follower series is back", 60, kube.followers)
+    until("the follower series is back, and the rule's", 60, lambda: len(kube.series(SERIES)) == 2)
+
+
+SERIES = 'x_user_followers_count or banner:publish{publish="always"}'
 
 
 def exporter_away() -> None:

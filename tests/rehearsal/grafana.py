@@ -151,7 +151,7 @@ class Asked:
     panel: str
     start: float
     end: float
-    zone: tzinfo
+    zone: tzinfo | None
 
     @classmethod
     def of(cls, arguments: dict[str, str]) -> Self:
@@ -170,7 +170,10 @@ class Asked:
             light=arguments.get("theme") == "light",
         )
         number = arguments.get("panelId", "0").removeprefix("panel-")
-        return cls(screen, number, min(start, end - 1), end, zone(arguments.get("timezone") or arguments.get("tz", "")))
+        clock = arguments.get("timezone", "browser")
+        if clock == "browser":
+            clock = arguments.get("tz", "")
+        return cls(screen, number, min(start, end - 1), end, zone(clock))
 
 
 class Grafana:
@@ -226,13 +229,18 @@ class Grafana:
     def __enter__(self) -> Self:
         self.url = f"http://127.0.0.1:{self._open.enter_context(serving(self._app, self._bind, self._port))}"
         self._open.callback(self._ended.set)
-        asked = "orgId=1&panelId=2&width=600&height=200&scale=2.5&tz=Europe%2FAmsterdam&hideLogo=true"
+        asked = "orgId=1&panelId=2&from=now-5m&to=now&width=600&height=200&scale=2.5&hideLogo=true"
         self.image_url = f"{self.url}/render/d-solo/{DASHBOARD}/{SLUG}?{asked}"
         self.publish_if_url = f"{self.url}/api/datasources/proxy/uid/{self._data_source}/api/v1/query?query={SERIES}"
         return self
 
     def __exit__(self, *_: object) -> None:
         self._open.close()
+
+    def environment(self) -> dict[str, str]:
+        """The settings with which banner.py takes its pictures here."""
+        colour = panel.BLUE.removeprefix("#")
+        return {"image_url": self.image_url, "publish_if_url": self.publish_if_url, "data_color": colour}
 
     def _refuses_credentials(self) -> Response | None:
         """Grafana's answer to who may not come in, or None."""
@@ -375,8 +383,10 @@ def moment(text: str, now: float) -> float:
     return now - (int(relative[1]) * UNITS[relative[2]] if relative[1] else 0)
 
 
-def zone(name: str) -> tzinfo:
-    """The zone of that name; UTC, as a browser does, for one that is not known."""
+def zone(name: str) -> tzinfo | None:
+    """The zone of that name; UTC, as a browser does, for one that is not known, and None for the machine's own."""
+    if not name:
+        return None
     try:
         return ZoneInfo(name)
     except (OSError, ValueError, KeyError):  # ZoneInfoNotFoundError is a KeyError

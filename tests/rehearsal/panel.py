@@ -1,6 +1,7 @@
 """Pictures as Grafana's renderer takes them: panels, and what is on the screen when there is no panel."""
 
 import io
+import logging
 import math
 import threading
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ POINTS = 0.72  # a CSS pixel in matplotlib's points, at the 100 dots an inch of 
 PADDING, LINE_HEIGHT = 12, 1.2  # of a stat panel: pixels, and the height of a line of text by its size
 BLUE = "#1DA1F2"
 COLOURS = (BLUE, "#73BF69", "#F2CC0C", "#FF9830", "#F2495C", "#B877D9")
+logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # that it looks for fonts, once, is no news
 _drawing = threading.Lock()  # matplotlib's caches are not made for threads
 
 
@@ -83,8 +85,11 @@ class Drawing:
         return out.getvalue()
 
 
-def time_series(screen: Screen, series: Sequence[Samples], start: float, end: float, zone: tzinfo) -> bytes:
-    """A panel made for a banner: thick line, no title, right axis. Its sizes are Grafana's own, in CSS pixels."""
+def time_series(screen: Screen, series: Sequence[Samples], start: float, end: float, zone: tzinfo | None) -> bytes:
+    """A panel made for a banner: thick line, no title, right axis. Its sizes are Grafana's own, in CSS pixels.
+
+    Without a zone the times are the machine's.
+    """
     with _drawing:
         drawing = Drawing(screen)
         axes = drawing.axes(16, 10, screen.width - 68, screen.height - 30)
@@ -111,7 +116,7 @@ def plot(axes: Axes, samples: Samples, colour: str) -> None:
     line = axes.plot(times, values, color=colour, linewidth=5 * POINTS, clip_on=False)[0]
     line.set(solid_joinstyle="round", solid_capstyle="butt")
     if len(samples) < 50:  # "auto": a first sample alone makes no line
-        line.set(marker="o", markersize=5 * POINTS)
+        line.set(marker="o", markersize=8 * POINTS)
     fade = LinearSegmentedColormap.from_list("fade", [to_rgba(colour, 0.0), to_rgba(colour, 0.4)])
     ramp = np.linspace(1, 0, 256).reshape(-1, 1)
     image = axes.imshow(ramp, cmap=fade, aspect="auto", extent=(left, right, bottom, max(values)))
@@ -119,11 +124,11 @@ def plot(axes: Axes, samples: Samples, colour: str) -> None:
     axes.set(xlim=(left, right), ylim=(bottom, top))
 
 
-def ticks(start: float, end: float, zone: tzinfo) -> list[float]:
-    """Round times on a zone's clock, at most eight."""
+def ticks(start: float, end: float, zone: tzinfo | None) -> list[float]:
+    """Round times on a zone's clock, or the machine's, at most eight."""
     minutes = (1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720, 1440, 2880, 5760, 11520, 23040, 46080)
     step = next((60 * number for number in minutes if (end - start) / 60 / number <= 8), 86400 * 64)
-    offset = (datetime.fromtimestamp(start, zone).utcoffset() or timedelta()).total_seconds()
+    offset = (datetime.fromtimestamp(start, zone).astimezone(zone).utcoffset() or timedelta()).total_seconds()
     first = math.ceil((start + offset) / step) * step - offset
     return [first + number * step for number in range(math.floor((end - first) / step) + 1)]
 

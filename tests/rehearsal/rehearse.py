@@ -1,92 +1,111 @@
 """Rehearses: runs the real banner.py against the stand-ins, until Ctrl-C. Nothing is sent to X.
 
 The pictures come from the stand-in Grafana, or from your own where image_url is set in the environment (then
-grafana_token and publish_if_url count as well). Press Follow on the profile page, and the next banner's line goes up.
+grafana_token, publish_if_url and data_color count as well). Press Follow on the profile page, and the next banner's
+line goes up.
+
+What it needs is installed once, into the cache folder: XDG_CACHE_HOME, or ~/.cache where that is not set.
 """
 
+from __future__ import annotations
+
 import argparse
+import asyncio
+import contextlib
+import hashlib
 import os
-import signal
-import subprocess
 import sys
 import tempfile
-import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from requests.utils import DEFAULT_CA_BUNDLE_PATH
+import environment
 
-from rehearsal.grafana import Grafana
-from rehearsal.x import X
-
-BANNER = Path(__file__).parents[2] / "banner.py"
-NAME = "your_name"
-PAUSE_SECONDS = 3
-# What is set for banner.py here, and so must not come from outside, in whatever case.
-OURS = {"consumer_key", "consumer_secret", "access_token", "access_token_secret", "x_host", "image_path"}
-GRAFANA = {"image_url", "grafana_token", "publish_if_url"}
+TOP = Path(__file__).parents[2]
+REQUIREMENTS = (TOP / "requirements.txt", TOP / "tests/rehearsal/requirements.txt")
+SIZE = "50 MB to download, 230 MB on disk"  # measured, with Python 3.11 on Linux
 
 
-def environment(outside: Mapping[str, str], x: X, grafana: Grafana, folder: Path) -> dict[str, str]:
-    """banner.py's environment: the one outside, with X always the stand-in, and Grafana where none is named."""
-    own = any(name.lower() == "image_url" for name in outside)
-    ours = OURS if own else OURS | GRAFANA
-    settings = {name: value for name, value in outside.items() if name.lower() not in ours}
-    if not own:
-        settings |= {"image_url": grafana.image_url, "publish_if_url": grafana.publish_if_url}
-    trusted = outside.get("REQUESTS_CA_BUNDLE") or outside.get("CURL_CA_BUNDLE") or DEFAULT_CA_BUNDLE_PATH
-    bundle = folder / "ca.pem"
-    bundle.write_text(Path(trusted).read_text() + x.ca_pem)
-    direct = ",".join(filter(None, [outside.get("no_proxy") or outside.get("NO_PROXY"), "127.0.0.1"]))
-    near = {"REQUESTS_CA_BUNDLE": str(bundle), "no_proxy": direct, "NO_PROXY": direct}
-    return settings | x.environment() | near | {"image_path": str(folder / "banner.png")}
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The command line's settings."""
+    plain = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog="rehearse", description=__doc__, formatter_class=plain)
+    parser.add_argument("--once", action="store_true", help="one run, for scripts; its exit status is this one's")
+    parser.add_argument("--port", type=port, default=0, help="of the profile page; default: any that is free")
+    parser.add_argument(
+        "--keep", type=Path, metavar="FOLDER", help="for the pictures; default: a new one among the temporary files"
+    )
+    return parser.parse_args(argv)
 
 
-def keep(x: X, kept: int, folder: Path) -> int:
-    """Writes the banners since the first `kept` of them, and the preview; returns how many there are now."""
-    for number, png in enumerate(x.banners[kept:], kept + 1):
-        (folder / f"banner-{number:04}.png").write_bytes(png)
-    if len(x.banners) > kept:
-        (folder / "profile.html").write_text(x.preview())
-    return len(x.banners)
+def port(text: str) -> int:
+    """A TCP port. Raises ValueError."""
+    if int(text) not in range(65536):
+        raise ValueError
+    return int(text)
 
 
-def rehearse(folder: Path, once: bool) -> int:
-    """Runs banner.py once, or every few seconds; returns the last run's exit status."""
-    with X(NAME) as x, Grafana(x=x.page) as grafana, tempfile.TemporaryDirectory(prefix="rehearsal-") as own:
-        settings = environment(os.environ, x, grafana, Path(own))
-        print(f"profile:  {x.page}/{x.name}{'' if once else ' (press Follow there; Ctrl-C ends this)'}")
-        print(f"pictures: {folder} (profile.html is a preview that needs no server)", flush=True)
-        kept = 0
-        while True:
-            try:
-                status = subprocess.run([sys.executable, str(BANNER)], env=settings, check=False).returncode
-            finally:
-                kept = keep(x, kept, folder)
-            if once:
-                return status
-            threading.Event().wait(PAUSE_SECONDS)
+def enter_environment(argv: Sequence[str]) -> None:
+    """Starts anew with the environment's Python, and makes it first where need be; returns once that is what runs.
+
+    Raises environment.InstallError and asyncio.CancelledError.
+    """
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "banner-rehearsal"
+    made_of = "\n".join([sys.version, *(file.read_text() for file in REQUIREMENTS)])
+    folder = cache / hashlib.sha256(made_of.encode()).hexdigest()[:12]
+    if Path(sys.prefix) == folder:
+        return
+    note = f"installing what the rehearsal needs into {folder}: once, about {SIZE} ..."
+    try:
+        environment.make(folder, REQUIREMENTS, note)
+    except OSError as error:
+        advice = "set XDG_CACHE_HOME to a folder that you can write to"
+        raise environment.InstallError(f"cannot install into {folder}: {error.strerror}: {advice}") from None
+    os.environ.setdefault("MPLCONFIGDIR", str(folder / "matplotlib"))
+    python = str(folder / "bin/python")
+    os.execv(python, [python, "-m", "rehearsal.rehearse", *argv])  # noqa: S606 - no shell is wanted
+
+
+def rehearse(keep: Path | None, page_port: int, once: bool) -> int:
+    """Runs until told to end; returns the exit status. Raises OSError."""
+    from rehearsal import runs  # what it imports in turn is in the environment alone
+
+    folder = (keep or Path(tempfile.mkdtemp(prefix="banner-rehearsal-"))).resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        status: int = asyncio.run(environment.until_told(runs.run(folder, page_port, once)))
+        return status
+    except asyncio.CancelledError:
+        pictures = any(folder.iterdir())
+        say_goodbye(f"ended; the pictures are in {folder}" if pictures else "ended before the first picture")
+        return 130 if once else 0
+    finally:
+        if not keep:
+            with contextlib.suppress(OSError):  # there are pictures in it
+                folder.rmdir()
+
+
+def say_goodbye(text: str) -> None:
+    """Prints a line, if anybody still listens: in `./tests/rehearse | tee log`, Ctrl-C ends tee as well."""
+    with contextlib.suppress(OSError):
+        os.write(1, f"{text}\n".encode())
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit status: that of the run with --once, else 0 at Ctrl-C."""
-    plain = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(prog="rehearse", description=__doc__, formatter_class=plain)
-    parser.add_argument("--once", action="store_true", help="one run, for scripts; its exit status is this one's")
-    parser.add_argument(
-        "--keep", type=Path, metavar="FOLDER", help="for the pictures; default: a new one among the temporary files"
-    )
-    settings = parser.parse_args(argv)
-    for number in (signal.SIGTERM, signal.SIGINT):  # a shell's background job would ignore the second
-        signal.signal(number, signal.default_int_handler)
-    folder: Path = settings.keep or Path(tempfile.mkdtemp(prefix="banner-rehearsal-"))
-    folder.mkdir(parents=True, exist_ok=True)
+    arguments = sys.argv[1:] if argv is None else argv
+    settings = parse(arguments)
     try:
-        return rehearse(folder.resolve(), settings.once)
-    except KeyboardInterrupt:
-        print(f"\nended; the pictures are in {folder}", flush=True)
-        return 130 if settings.once else 0
+        enter_environment(arguments)
+        return rehearse(settings.keep, settings.port, settings.once)
+    except (environment.InstallError, OSError) as error:
+        print(f"rehearse: {error}", file=sys.stderr)
+        return 1
+    except asyncio.CancelledError:
+        say_goodbye("ended; nothing is installed yet")
+        return 130
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    # Not by Python's own end, which a thread that still draws a panel does not survive without a word.
+    os._exit(main())

@@ -1,5 +1,7 @@
 """A web application on a socket, for as long as a with statement lasts."""
 
+import os
+import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -30,8 +32,16 @@ def application(routes: Mapping[str, Callable[..., ResponseReturnValue]]) -> Fla
 
 @contextmanager
 def serving(app: Flask, bind: str, port: int, tls: ssl.SSLContext | None = None) -> Iterator[int]:
-    """Serves app at the address bind, a thread a connection; port 0 is a free one. Yields the real port."""
-    server = make_server(bind, port, app, threaded=True, request_handler=Quiet)
+    """Serves app at the address bind, a thread a connection; port 0 is a free one. Yields the real port.
+
+    Raises OSError where that port is taken or not allowed.
+    """
+    try:
+        listener = socket.create_server((bind, port))  # left to werkzeug, a port that is taken ends the program
+    except OSError as error:
+        raise OSError(f"port {port} cannot be used: {os.strerror(error.errno or 0)}") from None
+    with listener:
+        server = make_server(bind, port, app, threaded=True, request_handler=Quiet, fd=listener.fileno())
     if tls:
         # Left to werkzeug, the handshake is part of accept, and one silent client keeps all others out.
         server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
@@ -39,7 +49,7 @@ def serving(app: Flask, bind: str, port: int, tls: ssl.SSLContext | None = None)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     try:
-        yield server.server_port
+        yield server.port
     finally:
         server.shutdown()
         thread.join()

@@ -83,7 +83,7 @@ def test_follow_and_a_run_change_the_banner_without_a_reload(page: Page, x: X, t
 
 
 def test_the_page_has_the_shape_of_a_profile(page: Page, x: X) -> None:
-    x.banners.append(pictures.plain(1500, 500))
+    x.publish(pictures.plain(1500, 500))
     page.goto(x.page)
     banner, avatar = box(page.locator(".banner")), box(page.locator(".avatar").first)
     follow, name = box(page.get_by_role("button", name="Follow")), box(page.get_by_role("heading", name="your_name"))
@@ -110,7 +110,7 @@ def test_the_follow_button_can_be_pressed_by_the_keyboard(page: Page, x: X) -> N
 
 
 def test_a_page_opened_later_shows_the_banner_at_once(page: Page, x: X) -> None:
-    x.banners.append(pictures.plain(1500, 500))
+    x.publish(pictures.plain(1500, 500))
     page.goto(x.page)
     assert page.locator("#banner").evaluate("image => image.naturalWidth") == 1500
 
@@ -120,12 +120,13 @@ def test_the_page_says_when_the_rehearsal_is_over(page: Page) -> None:
         page.goto(x.page)
         expect(page.locator("#said")).to_contain_text("nothing is sent to X")
     expect(page.locator("#said")).to_have_text("The rehearsal has ended.")
+    expect(page.get_by_role("button", name="Follow")).to_be_disabled()
 
 
 def test_the_preview_needs_no_server(page: Page, tmp_path: Path) -> None:
     png = pictures.plain(1500, 500)
     with X("your_name") as x:
-        x.banners.append(png)
+        x.publish(png)
         (tmp_path / "profile.html").write_text(x.preview())
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
@@ -133,3 +134,10 @@ def test_the_preview_needs_no_server(page: Page, tmp_path: Path) -> None:
     assert page.locator("#banner").evaluate("image => [image.naturalWidth, image.naturalHeight]") == [1500, 500]
     assert page.locator("#banner").get_attribute("src") == "data:image/png;base64," + base64.b64encode(png).decode()
     assert {url.partition(":")[0] for url in asked} <= {"file", "data"}
+
+
+def test_the_previews_follow_does_not_pretend(page: Page, x: X, tmp_path: Path) -> None:
+    (tmp_path / "profile.html").write_text(x.preview())
+    page.goto((tmp_path / "profile.html").as_uri())
+    expect(page.get_by_role("button", name="Follow")).to_be_disabled()
+    expect(page.locator("#said")).to_contain_text("Follow works while the rehearsal runs")

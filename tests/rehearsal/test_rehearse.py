@@ -2,11 +2,12 @@
 
 import base64
 import json
-import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,28 +15,25 @@ from typing import Any
 from urllib.request import Request, urlopen
 
 import pytest
+import trustme
 from flask import Response, request
 from support import pictures
-from support.paths import TESTS
+from support.rehearse import REHEARSE, environment, once, processes, terminal
 
+from rehearsal import runs
 from rehearsal.servers import application, serving
+from rehearsal.x import X
 
-REHEARSE = TESTS / "rehearse"
+pytestmark = pytest.mark.timeout(600)  # the first of them installs
+
+CTRL_C = b"\x03"
+PNG = pictures.plain(1500, 500)
 REAL_KEYS = {
     "CONSUMER_KEY": "test-real-consumer-key",
     "consumer_secret": "test-real-consumer-secret",
     "access_token": "test-real-access-token",
     "Access_Token_Secret": "test-real-access-token-secret",
 }
-
-
-def environment(folder: Path, **settings: str) -> dict[str, str]:
-    return {"PATH": os.environ["PATH"], "HOME": str(folder), "TMPDIR": str(folder), **settings}
-
-
-def once(folder: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    command = [str(REHEARSE), "--once", *arguments]
-    return subprocess.run(command, env=environment(folder, **settings), capture_output=True, text=True)
 
 
 @contextmanager
@@ -75,7 +73,7 @@ def test_the_pictures_go_to_a_new_folder_among_the_temporary_files(tmp_path: Pat
 
 
 def test_own_pictures_come_from_image_url_and_nothing_goes_to_x(tmp_path: Path) -> None:
-    png = pictures.plain(1500, 500)
+    png = PNG
     asked: list[str | None] = []
 
     def render() -> Response:
@@ -123,29 +121,121 @@ def test_wrong_settings_are_the_exit_status(tmp_path: Path) -> None:
     assert (run.returncode, "image_url" in run.stderr) == (2, True)
 
 
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
-def test_it_goes_on_until_told_to_end_and_ends_cleanly(tmp_path: Path, stop: signal.Signals) -> None:
-    process = subprocess.Popen(
-        [REHEARSE],
-        env=environment(tmp_path),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        process_group=0,  # its own, so that Ctrl-C reaches it and its children as in a terminal
-    )
-    with process:
-        assert process.stdout
-        lines = iter(process.stdout.readline, "")
-        page = next(line for line in lines if line.startswith("profile:")).split()[1].removesuffix("/your_name")
-        assert next(line for line in lines if line.startswith("published:"))
-        with urlopen(Request(page + "/follow", method="POST")) as answer:
+def test_it_goes_on_until_told_to_end_and_ends_cleanly(tmp_path: Path) -> None:
+    with terminal(environment(tmp_path)) as shown:
+        page = shown.wait_for(r"profile: +(http://127\.0\.0\.1:\d+)/your_name")[1]
+        shown.wait_for(r"published: .*\n")
+        with urlopen(Request(page + "/follow", method="POST"), timeout=10) as answer:
             followers = json.load(answer)["followers"]
-        assert next(line for line in lines if line.startswith("published:"))
-        os.killpg(process.pid, stop)
-        rest = process.stdout.read()
-        status = process.wait()
+        shown.wait_for(r"published: .*\n(?s:.*)published: .*\n")
+        shown.press(CTRL_C)
+        status = shown.finish()
     (kept,) = tmp_path.glob("banner-rehearsal-*")
-    assert (status, "Traceback" in rest, str(kept) in rest) == (0, False, True)
+    assert (status, shown.shown.rpartition("^C\n")[2]) == (0, f"ended; the pictures are in {kept}\n")
     assert {"banner-0001.png", "banner-0002.png", "profile.html"} == {file.name for file in kept.iterdir()}
     assert f">{followers}</b> Followers" in (kept / "profile.html").read_text()
-    assert not list(tmp_path.glob("rehearsal-*"))
+    assert list(tmp_path.iterdir()) == [kept]
+
+
+def test_sigterm_ends_it_cleanly(tmp_path: Path) -> None:
+    with subprocess.Popen([REHEARSE], env=environment(tmp_path), stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert next(line for line in process.stdout if line.startswith("published:"))
+        process.terminate()
+        rest = process.stdout.read()
+    (kept,) = tmp_path.glob("banner-rehearsal-*")
+    assert (process.returncode, rest) == (0, f"\nended; the pictures are in {kept}\n")
+    assert processes(tmp_path) == []
+
+
+def test_ctrl_c_at_any_moment_of_the_first_runs_ends_it_quietly(tmp_path: Path) -> None:
+    moments = 22
+    began = time.monotonic()
+    with terminal(environment(tmp_path)) as shown:
+        shown.wait_for(r"published: .*\n(?s:.*)published: .*\n")
+    two_runs = time.monotonic() - began
+    for moment in range(moments):
+        folder = tmp_path / str(moment)
+        folder.mkdir()
+        with terminal(environment(folder)) as shown:
+            time.sleep(two_runs * moment / moments)
+            shown.press(CTRL_C * (1 + moment % 2))  # some press it twice
+            shown.finish()
+        rest = shown.shown.rpartition("^C")[2].strip("\n")
+        assert re.fullmatch(r"(published: .*\n)?(ended.*)?", rest), shown.shown
+        assert "Traceback" not in shown.shown
+        assert processes(folder) == []
+        assert [file.name for file in folder.iterdir() if not file.name.startswith("banner-rehearsal-")] == []
+
+
+def test_ctrl_c_is_quiet_where_the_reader_has_ended(tmp_path: Path) -> None:
+    """As in `./tests/rehearse | tee log`."""
+    with subprocess.Popen(
+        [REHEARSE], env=environment(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout
+        assert process.stderr
+        assert next(line for line in process.stdout if line.startswith("published:"))
+        process.stdout.close()
+        process.send_signal(signal.SIGINT)
+        assert (process.wait(), process.stderr.read()) == (0, "")
+
+
+def test_the_profile_page_is_at_the_port_that_is_named(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        free = listener.getsockname()[1]
+    run = once(tmp_path, "--port", str(free))
+    assert (run.returncode, run.stderr) == (0, "")
+    assert run.stdout.startswith(f"profile:  http://127.0.0.1:{free}/your_name\n")
+
+
+def test_a_port_that_is_taken_is_one_line(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        taken = listener.getsockname()[1]
+        run = once(tmp_path, "--port", str(taken))
+    expected = f"rehearse: port {taken} cannot be used: Address already in use\n"
+    assert (run.returncode, run.stdout, run.stderr) == (1, "", expected)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_last_hundred_pictures_are_kept(tmp_path: Path) -> None:
+    with X() as x:
+        kept = 0
+        for number in range(103):
+            x.publish(b"picture %d" % number)
+            kept = runs.keep(x, kept, tmp_path)
+    names = [f"banner-{number:04}.png" for number in range(4, 104)]
+    assert sorted(file.name for file in tmp_path.iterdir()) == [*names, "profile.html"]
+    assert (tmp_path / "banner-0004.png").read_bytes() == b"picture 3"
+    assert (tmp_path / "banner-0103.png").read_bytes() == b"picture 102"
+
+
+@pytest.mark.parametrize("as_folder", [False, True])
+def test_own_authorities_count_for_the_own_grafana(
+    tmp_path: Path, authority: trustme.CA, tls: ssl.SSLContext, as_folder: bool
+) -> None:
+    app = application({"GET /render/d-solo/own/panel": lambda: Response(PNG, content_type="image/png")})
+    trusted = tmp_path / "authorities"
+    trusted.mkdir()
+    authority.cert_pem.write_to_path(str(trusted / "0a1b2c3d.0"))
+    with serving(app, "127.0.0.1", 0, tls) as port:
+        run = once(
+            tmp_path,
+            IMAGE_URL=f"https://127.0.0.1:{port}/render/d-solo/own/panel?panelId=7",
+            REQUESTS_CA_BUNDLE=str(trusted if as_folder else trusted / "0a1b2c3d.0"),
+        )
+    assert (run.returncode, run.stderr) == (0, "")
+
+
+def test_authorities_that_are_nowhere_are_one_line(tmp_path: Path) -> None:
+    run = once(tmp_path, REQUESTS_CA_BUNDLE=str(tmp_path / "nowhere"))
+    assert (run.returncode, run.stdout) == (1, "")
+    assert (
+        run.stderr == f"rehearse: REQUESTS_CA_BUNDLE: cannot read {tmp_path / 'nowhere'}: No such file or directory\n"
+    )
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    run = once(tmp_path, "--keep", str(tmp_path / "file"))
+    assert (run.returncode, run.stderr.count("\n"), "Traceback" in run.stderr) == (1, 1, False)

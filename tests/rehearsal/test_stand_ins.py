@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import os
 import re
 import signal
 import socket
@@ -12,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC
 from pathlib import Path
 from typing import Any
@@ -28,12 +30,12 @@ from support import pictures
 from support.pace import starts
 from support.paths import TESTS
 
+from rehearsal import panel
 from rehearsal.grafana import ANSWERS as GRAFANA_ANSWERS
 from rehearsal.grafana import Grafana, Link
-from rehearsal.panel import Screen, stat, time_series
 from rehearsal.renderer import Renderer
 from rehearsal.servers import application, serving
-from rehearsal.x import UPLOAD_ANSWERS, USER_ANSWERS, X, write_ca_config_map
+from rehearsal.x import REMEMBERED, UPLOAD_ANSWERS, USER_ANSWERS, Keys, X, write_ca_config_map
 
 PNG = pictures.plain(1500, 500)
 UPLOAD = "/1.1/account/update_profile_banner.json"
@@ -132,6 +134,19 @@ def test_a_signature_for_another_path_is_401(x: X) -> None:
 def test_a_signature_counts_once(x: X) -> None:
     headers = sign(x, f"https://{x.host}{UPLOAD}")
     assert [post(x, headers=headers).status_code for _ in range(2)] == [200, 401]
+
+
+def test_what_x_remembers_has_a_limit(x: X) -> None:
+    for number in range(105):
+        assert post(x, pictures.plain(150, 50 + number)).status_code == 200
+    assert x.banners == [pictures.plain(150, 50 + number) for number in range(5, 105)]
+    assert x.state()["banners"] == 105
+    nonces = Keys(x.keys)
+    assert all(nonces.validate_timestamp_and_nonce("key", "0", str(number)) for number in range(REMEMBERED + 5))
+    assert not nonces.validate_timestamp_and_nonce("key", "0", str(REMEMBERED + 4))
+    for _ in range(REMEMBERED + 5 - len(x.history)):
+        x.follow()
+    assert (len(nonces.seen), len(x.history)) == (REMEMBERED, REMEMBERED)
 
 
 @pytest.mark.parametrize("seconds", [-3600, 3600])
@@ -367,25 +382,99 @@ def test_a_panel_has_the_size_that_grafana_gives_it(grafana: Grafana, asked: str
     assert size(answer.content) == expected
 
 
-@pytest.mark.parametrize("panel", ["2", "panel-2", "4"])
-def test_there_are_two_panels_whose_data_are_in_their_own_colour(grafana: Grafana, panel: str) -> None:
-    shown = requests.get(grafana.image_url.replace("panelId=2", f"panelId={panel}")).content
-    assert size(shown) == (1500, 500)
-    assert blue(shown).sum() > 1000
+def test_there_are_two_panels_of_one_size(grafana: Grafana) -> None:
+    shown = {
+        panel: requests.get(grafana.image_url.replace("panelId=2", f"panelId={panel}")).content
+        for panel in ("2", "panel-2", "4")
+    }
+    assert {size(picture) for picture in shown.values()} == {(1500, 500)}
+    assert ink(shown["4"]) != ink(shown["2"])
 
 
-@pytest.mark.parametrize("panel", [2, 4])
-def test_a_first_sample_is_seen(panel: int) -> None:
-    screen, now = Screen(600, 200, 2.5), time.time()
-    alone = [(now, 7)]
-    drawn = stat(screen, alone, now - 60, now) if panel == 4 else time_series(screen, [alone], now - 60, now, UTC)
-    assert blue(drawn).sum() > 24
-
-
-def blue(body: bytes) -> Any:
-    """Which dots of the picture are in the very colour that the data are drawn in: rows of booleans."""
+def ink(body: bytes) -> int:
+    """How many pixels have exactly the colour that data are drawn in, and nothing else is."""
     with Image.open(io.BytesIO(body)) as shown:
-        return (np.asarray(shown.convert("RGB")) == (0x1D, 0xA1, 0xF2)).all(axis=2)
+        return int((np.asarray(shown.convert("RGB")) == (0x1D, 0xA1, 0xF2)).all(axis=2).sum())
+
+
+NOW = 1_764_158_400.0
+SERIES = {
+    "a single sample": [(NOW, 5.0)],
+    "two a second apart": [(NOW - 1, 5.0), (NOW, 5.0)],
+    "a flat line": [(NOW - second, 5.0) for second in range(300, -1, -1)],
+    "a rising line": [(NOW - second, 300.0 - second) for second in range(300, -1, -1)],
+}
+
+
+@pytest.mark.parametrize("light", [False, True])
+@pytest.mark.parametrize("scale", [1, 1.1, 2])
+@pytest.mark.parametrize("window", [300, 14400])
+@pytest.mark.parametrize("samples", SERIES.values(), ids=SERIES)
+def test_data_are_drawn_in_exactly_their_colour(
+    samples: list[tuple[float, float]], window: int, scale: float, light: bool
+) -> None:
+    screen = panel.Screen(1500, 500, scale, light)
+    assert ink(panel.time_series(screen, [samples], NOW - window, NOW, UTC)) >= 10
+    assert ink(panel.stat(screen, samples, NOW - window, NOW)) >= 10
+
+
+@pytest.mark.parametrize("name", ["no-data", "data-source-down", "wrong-panel", "wrong-dashboard", "login-page"])
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_without_data_nothing_has_their_colour(grafana: Grafana, name: str, theme: str) -> None:
+    grafana.answers["render"] = name
+    assert ink(requests.get(f"{grafana.image_url}&theme={theme}").content) == 0
+
+
+def test_the_settings_for_the_script_name_the_datas_colour(grafana: Grafana) -> None:
+    settings = grafana.environment()
+    assert settings == {
+        "image_url": grafana.image_url,
+        "publish_if_url": grafana.publish_if_url,
+        "data_color": "1DA1F2",
+    }
+    assert ink(requests.get(grafana.image_url).content) >= 10
+
+
+@pytest.mark.parametrize("told_by", ["TZ", "/etc/localtime"])
+def test_the_axis_shows_the_zone_that_is_asked_for_or_else_the_machines_own(x: X, tmp_path: Path, told_by: str) -> None:
+    kolkata, greenwich = "timezone=Asia%2FKolkata", "timezone=Africa%2FAbidjan"
+    expected = {
+        "": kolkata,
+        "timezone=browser": kolkata,
+        "tz=Africa%2FAbidjan": greenwich,
+        "timezone=browser&tz=Africa%2FAbidjan": greenwich,
+        "timezone=Asia%2FKolkata&tz=Africa%2FAbidjan": kolkata,
+        "tz=No%2FWhere": greenwich,
+    }
+    window = f"panelId=2&from={int(x.history[0][0]) * 1000}&to={int(x.history[-1][0]) * 1000}"
+    with grafana_in("Asia/Kolkata", told_by, x, tmp_path) as url:
+        shown = {
+            asked: requests.get(f"{url}/render/d-solo/wR0Yf26Gk/twitter-followers?{window}&{asked}").content
+            for asked in {*expected, *expected.values()}
+        }
+    assert shown[kolkata] != shown[greenwich]
+    assert [asked for asked, same_as in expected.items() if shown[asked] != shown[same_as]] == []
+
+
+@contextmanager
+def grafana_in(zone: str, told_by: str, x: X, folder: Path) -> Iterator[str]:
+    """The stand-in Grafana as a program on a machine in that zone; yields its URL."""
+    environment = {"PYTHONPATH": str(TESTS), "MPLCONFIGDIR": str(folder), "PATH": os.environ["PATH"]}
+    command = [sys.executable, "-m", "rehearsal", "grafana", "--port", "0", "--x", x.page]
+    if told_by == "TZ":
+        environment["TZ"] = zone
+    else:
+        in_place = 'mount --bind "$0" /etc/localtime && exec "$@"'
+        within = ["unshare", "--map-root-user", "--mount"]
+        if subprocess.run([*within, "true"], capture_output=True).returncode:
+            pytest.skip("needs the right to make a mount namespace: run the tests as root")
+        command = [*within, "sh", "-c", in_place, f"/usr/share/zoneinfo/{zone}", *command]
+    with subprocess.Popen(command, env=environment, cwd=folder, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        try:
+            yield next(text for text in process.stdout if "at http" in text).split()[-1]
+        finally:
+            process.terminate()
 
 
 @pytest.mark.parametrize(
@@ -600,19 +689,19 @@ def test_a_stand_in_ends_at_once_when_told(tmp_path: Path, arguments: tuple[str,
 
 
 def rendered(grafana: Grafana) -> requests.Response:
-    return requests.get(grafana.image_url, headers={"Authorization": "Bearer test-grafana-token"}, timeout=30)
+    return requests.get(grafana.image_url, headers={"Authorization": "Bearer test-grafana-token"})
 
 
 def test_a_linked_renderer_is_asked_for_each_picture_and_lets_in_no_more_than_its_limit(
     linked: tuple[Grafana, Renderer],
 ) -> None:
     grafana, renderer = linked
-    assert requests.get(renderer.url.replace("/render", "/healthz"), timeout=10).text == "ok"
+    assert requests.get(renderer.url.replace("/render", "/healthz")).text == "ok"
     with ThreadPoolExecutor() as others:
         both = [one.result().status_code for one in [others.submit(rendered, grafana) for _ in range(2)]]
     assert sorted(both) == [200, 429]
     assert size(rendered(grafana).content) == (1500, 500)
-    metrics = requests.get(renderer.url.replace("/render", "/metrics"), timeout=10)
+    metrics = requests.get(renderer.url.replace("/render", "/metrics"))
     values = dict(line.split(" ") for line in metrics.text.splitlines())
     assert metrics.headers["Content-Type"].startswith("text/plain")
     assert values['browser_render_duration_count{unit="seconds"}'] == "2"

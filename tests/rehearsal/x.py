@@ -30,6 +30,8 @@ MAX_BYTES = 5_000_000
 CLOCK_SECONDS = 300  # how far a client's clock may be off
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")  # where a pod has it
 RATE_SECONDS = 900  # the length of a rate limit's window
+KEPT = 100  # banners
+REMEMBERED = 10_000  # nonces, and changes of the follower count
 ID = "2244994945"  # the account's
 MAX_USERS = 100  # in one read
 
@@ -101,7 +103,8 @@ class Keys(RequestValidator):
     def __init__(self, keys: Mapping[str, str]) -> None:
         super().__init__()
         self.keys = keys
-        self.seen: set[tuple[str, str, str]] = set()
+        self.seen: dict[tuple[str, str, str], None] = {}  # the oldest first
+        self._lock = threading.Lock()
 
     @property
     def allowed_signature_methods(self) -> tuple[str, ...]:
@@ -124,8 +127,11 @@ class Keys(RequestValidator):
     def validate_timestamp_and_nonce(self, client_key: str, timestamp: str, nonce: str, *_: Any, **__: Any) -> bool:
         """A nonce counts once."""
         once = (client_key, timestamp, nonce)
-        new = once not in self.seen
-        self.seen.add(once)
+        with self._lock:
+            new = once not in self.seen
+            self.seen[once] = None
+            if len(self.seen) > REMEMBERED:
+                del self.seen[next(iter(self.seen))]
         return new
 
     def validate_client_key(self, client_key: str, request: Any) -> bool:
@@ -165,14 +171,14 @@ class X:
         self.keys = {key: (keys or {}).get(key, "test-" + key.replace("_", "-")) for key in KEYS}
         self.answers = {"upload": "ok", "user": "ok"}
         self.attempts = 0
-        self.banners: list[bytes] = []
+        self.published = 0
+        self.banners: list[bytes] = []  # the last of them
         self.changed = 0  # the Unix time in the address of the banner
         self.history = youth(time.time())
         self._bind, self._ports = bind, (tls_port, page_port)
         self._oauth = SignatureOnlyEndpoint(Keys(self.keys))
         self._lock = threading.Lock()
         self._ended = threading.Event()
-        self._open = ExitStack()
 
         authority = trustme.CA(organization_name="Rehearsal", organization_unit_name="no real X")
         self.ca_pem = authority.cert_pem.bytes().decode()
@@ -200,12 +206,14 @@ class X:
         )
 
     def __enter__(self) -> Self:
-        folder = Path(self._open.enter_context(tempfile.TemporaryDirectory(prefix="x-")))
-        self.ca = str(folder / "ca.pem")
-        Path(self.ca).write_text(self.ca_pem)
-        tls_port = self._open.enter_context(serving(self._api, self._bind, self._ports[0], self._tls))
-        page_port = self._open.enter_context(serving(self._page, self._bind, self._ports[1]))
-        self._open.callback(self._ended.set)
+        with ExitStack() as opened:  # undone where a port is taken
+            folder = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="x-")))
+            self.ca = str(folder / "ca.pem")
+            Path(self.ca).write_text(self.ca_pem)
+            tls_port = opened.enter_context(serving(self._api, self._bind, self._ports[0], self._tls))
+            page_port = opened.enter_context(serving(self._page, self._bind, self._ports[1]))
+            opened.callback(self._ended.set)
+            self._open = opened.pop_all()
         self.host, self.page = f"127.0.0.1:{tls_port}", f"http://127.0.0.1:{page_port}"
         return self
 
@@ -226,7 +234,7 @@ class X:
         return {
             "name": self.name,
             "followers": self.followers,
-            "banners": len(self.banners),
+            "banners": self.published,
             "attempts": self.attempts,
             "sha256": hashlib.sha256(self.banners[-1]).hexdigest() if self.banners else None,
             "answers": self.answers,
@@ -236,7 +244,16 @@ class X:
         """One more follower."""
         with self._lock:
             self.history.append((time.time(), self.followers + 1))
+            del self.history[:-REMEMBERED]
         return self.state()
+
+    def publish(self, picture: bytes) -> None:
+        """The picture becomes the banner."""
+        with self._lock:
+            self.published += 1
+            self.banners.append(picture)
+            del self.banners[:-KEPT]
+            self.changed = max(int(time.time()), self.changed + 1)  # another address for each
 
     def preview(self) -> str:
         """The profile as one HTML page that needs no server."""
@@ -265,9 +282,7 @@ class X:
         elif status < 300 and not is_picture(picture):
             status, body = UPLOAD_ANSWERS["not-resizable"]
         elif status < 300:
-            with self._lock:
-                self.banners.append(picture)
-                self.changed = max(int(time.time()), self.changed + 1)  # another address for each
+            self.publish(picture)
         LOG.info("upload of %d bytes: %d", len(picture), status)
         return answer(status, body)
 

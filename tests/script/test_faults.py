@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from support.pace import starts
 from support.peers import Peer, Request, answers, paths, tunnel
-from support.script import KEYS, MEMORY, RENDER, Run, leaks, one_line, run
+from support.script import MEMORY, QUERY, RENDER, Run, leaks, one_line, publishing, run, world
 
 from script.faults import FAULTS
-from script.faults.fault import QUERY, SIZE, Fault, good
+from script.faults.fault import Fault, good
 from script.faults.lines import TOO_MANY_CALLS
 
 
@@ -73,13 +73,8 @@ def outcome(fault: Fault, folder: Path, ca_file: str, contexts: Mapping[str, ssl
         grafana.elsewhere = x.elsewhere = other.url
         deadline = f"{starts(6 if fault.late else 100):.1f}"
         places = {"grafana": grafana.host, "other": other.host, "x": x.host, "closed": closed_port(stack)}
-        settings = {
-            **KEYS,
-            "image_url": grafana.url + RENDER + fault.size,
-            "x_host": x.host,
-            "REQUESTS_CA_BUNDLE": ca_file,
-            "deadline_seconds": deadline,
-        } | {name: placed(value, places) for name, value in fault.settings.items()}
+        settings = publishing(grafana, x, ca_file, RENDER + fault.size) | {"deadline_seconds": deadline}
+        settings |= {name: placed(value, places) for name, value in fault.settings.items()}
         done = run(folder, settings, before=MEMORY)
     return Outcome(
         done,
@@ -129,9 +124,8 @@ def test_never_a_wrong_picture_and_always_the_right_line(
 
 def test_a_rate_limit_says_in_how_many_seconds_x_opens_again(tmp_path: Path, tls: ssl.SSLContext, ca_file: str) -> None:
     opens = int(time.time()) + 100_000
-    with Peer(good) as grafana, Peer(answers(429, x_rate_limit_reset=opens), tls) as x:
-        settings = {**KEYS, "image_url": grafana.url + RENDER + SIZE, "x_host": x.host, "REQUESTS_CA_BUNDLE": ca_file}
-        done = run(tmp_path, settings)
+    with world(good, tls, ca_file, x=answers(429, x_rate_limit_reset=opens)) as peers:
+        done = run(tmp_path, peers.settings)
     said = re.fullmatch(f"failed: X answered 429, and opens again in ([0-9]+) s: {TOO_MANY_CALLS}\n", done.stderr)
     assert said, done
     assert opens - time.time() <= int(said[1]) <= 100_000

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from support import pictures
 from support.pace import starts
-from support.peers import Handler, Peer, answers, paths, sends
-from support.script import KEYS, RENDER, Run, one_line, run
+from support.peers import Handler, answers, paths, sends
+from support.script import GOOD, Run, one_line, run, world
 
 import banner
 
@@ -106,15 +106,12 @@ def judged(
     folder: Path, tls: ssl.SSLContext, ca_file: str, *, x: Handler | None = None, **grafana: Handler
 ) -> tuple[Run, float]:
     """A run against these answers, and the seconds that it may take."""
-    taken = answers(200, content_type=None)
-    routes = {f"/{name}": handler for name, handler in grafana.items()} | {"/render/": answers(200, pictures.png())}
-    with Peer(paths(routes)) as server, Peer(x or taken, tls) as upload:
-        image_url = f"{server.url}{RENDER}&width=150&height=50"
-        settings = {**KEYS, "image_url": image_url, "x_host": upload.host, "REQUESTS_CA_BUNDLE": ca_file}
+    routes = {f"/{name}": handler for name, handler in grafana.items()} | {"/render/": answers(200, GOOD)}
+    with world(paths(routes), tls, ca_file, x) as peers:
         if "query" in grafana:
-            settings["publish_if_url"] = f"{server.url}/query"
+            peers.settings["publish_if_url"] = f"{peers.grafana.url}/query"
         limit = starts(LITTLE)
-        return run(folder, settings), limit
+        return run(folder, peers.settings), limit
 
 
 @pytest.mark.parametrize("asked", ["query", "api", "x"])

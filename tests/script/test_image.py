@@ -17,13 +17,13 @@ from rehearsal.x import X
 from support.paths import TOP
 from support.peers import Connection, Handler, Peer, answers, paths
 from support.pictures import plain
+from support.renders import FOLDER, NEEDS_RENDERS, PUBLISHED, grafana, rows
+from support.script import QUERY, RENDER
 from support.tools import BASE
-
-from script.test_renders import FOLDER, NEEDS_RENDERS, PUBLISHED, QUERY, grafana, rows
 
 IMAGE = "localhost/banner-under-test:1"
 HARDENED = ("--read-only", "--tmpfs", "/tmp", "--user", "12345:12345", "--cap-drop", "ALL", "--memory", "64m")
-RENDER = "/render/d-solo/wR0Yf26Gk/twitter-followers?orgId=1&panelId=2&width=1500&height=500"
+IMAGE_URL = RENDER + "&width=1500&height=500"
 GOOD = plain(1500, 500)
 IMPORTS = """if True:
     import time
@@ -103,7 +103,7 @@ def test_any_user_read_only_and_in_64_mb_publishes_a_good_picture_byte_for_byte_
     engine: str, x: X, render: Handler, sent: Sequence[bytes]
 ) -> None:
     with Peer(paths({"/render/": render})) as server:
-        line = command(engine, x, server.url + RENDER, HARDENED)
+        line = command(engine, x, server.url + IMAGE_URL, HARDENED)
         run = subprocess.run(line, capture_output=True, text=True)
     assert x.banners == sent, run.stderr
     assert run.stdout.startswith("published: ") if sent else run.stderr.startswith("failed: ")
@@ -144,7 +144,7 @@ def test_as_process_1_it_ends_by_itself_when_told(
 ) -> None:
     name = f"banner-{os.getpid()}"
     with Peer(Connection.hold) as server:
-        line = command(engine, x, server.url + RENDER, ["--name", name])
+        line = command(engine, x, server.url + IMAGE_URL, ["--name", name])
         with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
             server.holding.wait()
             subprocess.run([engine, *told, name], check=True, capture_output=True)

@@ -3,7 +3,6 @@
 import ast
 import os
 import random
-import shutil
 import signal
 import ssl
 import subprocess
@@ -17,22 +16,14 @@ import pytest
 from support import pictures
 from support.pace import starts
 from support.paths import BANNER
-from support.peers import Connection, Peer, answers, paths
-from support.script import KEYS, RENDER, finish, one_line, start
+from support.peers import Connection, Peer, answers, paths, silence
+from support.script import KEYS, RENDER, finish, one_line, publishing, start
+from support.tools import allowed
 
 MOMENTS = 100
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 PROCESS_1 = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
 QUICK = {"os", "select", "signal", "sys", "threading", "typing"}  # to import: 5 ms together
-
-
-def held(connection: Connection) -> None:
-    connection.receive()
-    connection.hold()
-
-
-def allowed(command: Sequence[str]) -> bool:
-    return bool(shutil.which(command[0])) and subprocess.run([*command, "true"], capture_output=True).returncode == 0
 
 
 def script(process: subprocess.Popen[bytes], before: Sequence[str]) -> int:
@@ -59,10 +50,10 @@ def handled(pid: int) -> bool:
         pytest.param(PROCESS_1, id="process 1", marks=pytest.mark.skipif(not allowed(PROCESS_1), reason="needs root")),
     ],
 )
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(3600)
 def test_a_signal_in_the_first_moments_ends_the_run_in_one_line(before: list[str], tmp_path: Path) -> None:
     too_early = 0  # for Python itself: before the script's first line nothing can be done about it
-    with Peer(held) as grafana:
+    with Peer(silence()) as grafana:
         settings = {**KEYS, "image_url": grafana.url + RENDER}
         for turn in range(MOMENTS):
             number, moment = SIGNALS[turn % 2], starts(turn / MOMENTS)
@@ -122,9 +113,7 @@ def test_runs_that_share_a_folder_take_nothing_of_each_other(tmp_path: Path, tls
         runs = []
         for png in pngs:
             grafana = stack.enter_context(Peer(paths({"/render/": answers(200, png)})))
-            url = f"{grafana.url}{RENDER}&width=150&height=50"
-            settings = {**KEYS, "image_url": url, "x_host": x.host, "REQUESTS_CA_BUNDLE": ca_file}
-            runs.append(start(tmp_path, settings, before=before))
+            runs.append(start(tmp_path, publishing(grafana, x, ca_file), before=before))
         assert [finish(process).status for process in runs] == [0] * len(pngs)
     assert sorted(request.banner or b"" for request in x.requests) == sorted(pngs)
     assert [file.name for file in tmp_path.iterdir()] == ["banner.png"]

@@ -1,54 +1,15 @@
 """What real Grafana servers answered, good and bad: each row of renders.json meets its verdict."""
 
-import json
-import os
 import ssl
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.peers import Handler, Peer, answers, paths
-from support.script import KEYS, leaks, one_line, run
+from support.peers import Peer, answers, paths
+from support.renders import API, FOLDER, NEEDS_RENDERS, PUBLISHED, grafana, rows
+from support.script import QUERY, RENDER, leaks, one_line, publishing, run
 
 import banner
-
-FOLDER = Path(os.environ.get("BANNER_RENDERS", "no-renders"))
-API = "/api/dashboards/uid/"
-QUERY = "/api/datasources/proxy/uid/P1809F7CD0C75ACF3/api/v1/query"
-PUBLISHED = ("publish", "cannot-be-told")
-
-
-def rows(name: str = "renders.json") -> list[dict[str, Any]]:
-    """The rows of renders.json, or states.json; none where the folder is absent."""
-    file = FOLDER / name
-    return json.loads(file.read_text()) if file.exists() else []
-
-
-NEEDS_RENDERS = pytest.mark.skipif(
-    not rows(), reason="set BANNER_RENDERS to the folder of renders.json to test real Grafana answers"
-)
-
-
-def grafana(row: dict[str, Any]) -> Handler:
-    """The Grafana that gave this answer: its render, what its API knew of dashboards, and what its Prometheus said."""
-
-    def kept(status: int, name: str) -> Handler:
-        return answers(status, (FOLDER / name).read_bytes(), "application/json; charset=UTF-8")
-
-    banner_lab = json.dumps({"dashboard": json.loads((FOLDER / "banner-panels.json").read_text())}).encode()
-    location = {} if row["location"] is None else {"location": row["location"]}
-    body = (FOLDER / row["file"]).read_bytes()
-    query = {"wrong-no-data.png": kept(200, "api-query-empty.json"), "wrong-prometheus-down.png": answers(502)}
-    return paths(
-        {
-            "/render/": answers(row["status"], body, row["content_type"], **location),
-            "/d-solo/": answers(row["status"], body, row["content_type"], **location),
-            API + "wR0Yf26Gk": kept(200, "api-dashboard.json"),
-            API + "bannerLab": answers(200, banner_lab, "application/json"),
-            API: kept(404, "api-dashboard-missing.json"),
-            QUERY: query.get(row["file"], kept(200, "api-query.json")),
-        }
-    )
 
 
 @NEEDS_RENDERS
@@ -57,14 +18,8 @@ def test_an_answer_of_a_real_grafana_meets_its_verdict(
     row: dict[str, Any], tmp_path: Path, tls: ssl.SSLContext, ca_file: str
 ) -> None:
     with Peer(grafana(row)) as server, Peer(answers(200, content_type=None), tls) as x:
-        settings = {
-            **KEYS,
-            "image_url": server.url + row["image_url"],
-            "publish_if_url": f"{server.url}{QUERY}?query=x_user_followers_count",
-            "x_host": x.host,
-            "REQUESTS_CA_BUNDLE": ca_file,
-        }
-        done = run(tmp_path, settings)
+        settings = publishing(server, x, ca_file, row["image_url"])
+        done = run(tmp_path, {**settings, "publish_if_url": f"{server.url}{QUERY}?query=x_user_followers_count"})
     sent = [request.banner for request in x.requests]
     asked = [request.path for request in server.requests]
     assert one_line(done.stdout or done.stderr), done
@@ -85,7 +40,7 @@ def test_an_answer_of_a_real_grafana_meets_its_verdict(
         assert asked == [QUERY]
 
 
-IMAGE_URL = "/render/d-solo/wR0Yf26Gk/twitter-followers?orgId=1&panelId=2&width=1500&height=500"
+IMAGE_URL = RENDER + "&width=1500&height=500"
 
 
 @NEEDS_RENDERS
@@ -95,8 +50,7 @@ def test_data_color_tells_the_states_of_a_panel_apart(
 ) -> None:
     picture = (FOLDER / row["file"]).read_bytes()
     with Peer(paths({"/render/": answers(200, picture)})) as server, Peer(answers(200, content_type=None), tls) as x:
-        settings = {**KEYS, "image_url": server.url + IMAGE_URL, "x_host": x.host, "REQUESTS_CA_BUNDLE": ca_file}
-        done = run(tmp_path, {**settings, "data_color": "1DA1F2"})
+        done = run(tmp_path, {**publishing(server, x, ca_file, IMAGE_URL), "data_color": "1DA1F2"})
     assert one_line(done.output)
     if row["verdict"] in PUBLISHED:
         assert (done.status, [request.banner for request in x.requests]) == (0, [picture])
@@ -137,8 +91,7 @@ def test_the_real_api_refuses_even_with_a_good_render(
     refusal = answers(status, (FOLDER / answer).read_bytes(), "application/json; charset=UTF-8")
     render = answers(200, (FOLDER / row["file"]).read_bytes())
     with Peer(paths({"/render/": render, API: refusal})) as server, Peer(answers(200), tls) as x:
-        settings = {**KEYS, "image_url": server.url + row["image_url"], "x_host": x.host, "REQUESTS_CA_BUNDLE": ca_file}
-        done = run(tmp_path, settings)
+        done = run(tmp_path, publishing(server, x, ca_file, row["image_url"]))
     assert x.requests == []
     assert done.status == 1
     assert says in done.stderr

@@ -7,44 +7,27 @@ import ssl
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from support import pictures
 from support.paths import BANNER
 from support.peers import Connection, Peer, answers, paths, says, tunnel
-from support.script import KEYS, PASSWORD, RENDER, TOKEN, Run, leaks, one_line, run
+from support.script import GOOD, KEYS, PASSWORD, RENDER, SIZE, TOKEN, Run, World, leaks, one_line, run
+from support.script import world as worlds
 
 import banner
 
-GOOD = pictures.png(150, 50)
-SIZE = "&width=150&height=50"
 OPTIONAL = ["data_color", "publish_if_url", "grafana_token", "image_path", "deadline_seconds", "x_host"]
 NAMES = [*KEYS, "image_url", *OPTIONAL]
 SERIES = says({"status": "success", "data": {"resultType": "vector", "result": [{"metric": {}, "value": [1, "2"]}]}})
 GRAFANA = paths({"/render/": answers(200, GOOD), "/api/v1/query": SERIES})
 
 
-@dataclass
-class World:
-    """A Grafana that is also the Prometheus, an X, and the settings of a good run."""
-
-    grafana: Peer
-    x: Peer
-    settings: dict[str, str]
-
-    @property
-    def untouched(self) -> bool:
-        return self.grafana.connections == self.x.connections == 0
-
-
 @pytest.fixture
 def world(tls: ssl.SSLContext, ca_file: str) -> Iterator[World]:
-    with Peer(GRAFANA) as grafana, Peer(answers(200, content_type=None), tls) as x:
-        settings = {"image_url": grafana.url + RENDER + SIZE, "x_host": x.host, "REQUESTS_CA_BUNDLE": ca_file}
-        yield World(grafana, x, KEYS | settings)
+    with worlds(GRAFANA, tls, ca_file) as made:
+        yield made
 
 
 def published(world: World, done: Run) -> bool:
@@ -643,7 +626,7 @@ def test_any_user_may_run_it_in_a_read_only_directory(world: World) -> None:
 def test_it_is_short_enough_to_be_read() -> None:
     lines = BANNER.read_text().splitlines()
     assert max(map(len, lines)) <= 110
-    assert len(lines) <= 620
+    assert len(lines) <= 568
 
 
 def test_it_needs_tweepy_and_requests_and_no_other() -> None:

@@ -12,13 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from support import pictures
 from support.pace import starts
 from support.peers import Connection, Handler, Peer, answers, head, paths, silence
-from support.script import KEYS, RENDER, Run, finish, leaks, one_line, run, start
+from support.script import GOOD, KEYS, RENDER, Run, finish, leaks, one_line, publishing, run, start
+from support.tools import allowed
 
-GOOD = pictures.png(150, 50)
-SIZE = "&width=150&height=50"
 STATUS = {signal.SIGTERM: 143, signal.SIGINT: 130}
 SIGNALS = pytest.mark.parametrize("number", STATUS, ids=lambda number: number.name)
 CONTAINER = ["unshare", "--pid", "--fork", "--mount-proc"]
@@ -61,13 +59,6 @@ STAGES = {
 }
 
 
-def allowed(command: list[str]) -> bool:
-    """Tells whether this machine lets us run the command that makes namespaces."""
-    if shutil.which("unshare") is None:
-        return False
-    return subprocess.run([*command, "true"], capture_output=True).returncode == 0
-
-
 def at_once() -> float:
     """Seconds: one is what is promised on a machine that has nothing else to do."""
     return 1 + starts(3)
@@ -101,7 +92,7 @@ def test_a_signal_ends_the_run_at_any_stage(
     stage: Stage, number: signal.Signals, tls: ssl.SSLContext, ca_file: str, tmp_path: Path
 ) -> None:
     with Peer(stage.grafana) as grafana, Peer(stage.x, tls if stage.x_tls else None) as x:
-        settings = {**KEYS, "image_url": grafana.url + RENDER + SIZE, "x_host": x.host, "REQUESTS_CA_BUNDLE": ca_file}
+        settings = publishing(grafana, x, ca_file)
         if stage.query:
             settings["publish_if_url"] = grafana.url + "/api/v1/query?query=up"
         process = start(tmp_path, settings)

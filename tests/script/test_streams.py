@@ -8,24 +8,15 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from support import pictures
 from support.pace import known, starts
 from support.paths import BANNER
-from support.peers import Connection, Handler, Peer, answers, paths
-from support.script import KEYS, RENDER, environment
+from support.peers import Connection, Handler, Peer, answers, paths, silence
+from support.script import GOOD, RENDER, World, environment, world
 
-GOOD = pictures.png(150, 50)
-SIZE = "&width=150&height=50"
 ENDS = 20  # starts of the script in which it has to end; it needs one second where nobody takes the line
-
-
-def held(connection: Connection) -> None:
-    connection.receive()
-    connection.hold()
 
 
 def full_pipe() -> tuple[int, int]:
@@ -58,25 +49,15 @@ def closed() -> tuple[int, int]:
 STREAMS = {"full": full_pipe, "broken": broken_pipe, "on a full disk": full_device, "closed": closed}
 
 
-@dataclass
-class Peers:
-    """Grafana and X, and the settings of a run against them."""
-
-    grafana: Peer
-    x: Peer
-    settings: dict[str, str]
-
-
 @pytest.fixture
 def render() -> Handler:
     return answers(200, GOOD)
 
 
 @pytest.fixture
-def peers(render: Handler, tls: ssl.SSLContext, ca_file: str) -> Iterator[Peers]:
-    with Peer(paths({"/render/": render})) as grafana, Peer(answers(200, content_type=None), tls) as x:
-        settings = {"image_url": grafana.url + RENDER + SIZE, "x_host": x.host, "REQUESTS_CA_BUNDLE": ca_file}
-        yield Peers(grafana, x, KEYS | settings)
+def peers(render: Handler, tls: ssl.SSLContext, ca_file: str) -> Iterator[World]:
+    with world(paths({"/render/": render}), tls, ca_file) as made:
+        yield made
 
 
 @contextmanager
@@ -101,27 +82,27 @@ def started(folder: Path, settings: Mapping[str, str], number: int, state: str) 
 
 
 @pytest.mark.parametrize("state", STREAMS)
-def test_what_is_published_is_a_success_though_nobody_hears_of_it(state: str, peers: Peers, tmp_path: Path) -> None:
+def test_what_is_published_is_a_success_though_nobody_hears_of_it(state: str, peers: World, tmp_path: Path) -> None:
     starts(1)
     with started(tmp_path, peers.settings, 1, state) as process:
         assert process.wait(known(50)) == 0
     assert [request.banner for request in peers.x.requests] == [GOOD]
 
 
-@pytest.mark.parametrize("render", [held], ids=["silent"])
+@pytest.mark.parametrize("render", [silence()], ids=["silent"])
 @pytest.mark.parametrize("state", STREAMS)
-def test_the_deadline_ends_the_run_though_nobody_hears_of_it(state: str, peers: Peers, tmp_path: Path) -> None:
+def test_the_deadline_ends_the_run_though_nobody_hears_of_it(state: str, peers: World, tmp_path: Path) -> None:
     deadline = starts(6)
     with started(tmp_path, {**peers.settings, "deadline_seconds": f"{deadline:.1f}"}, 2, state) as process:
         assert process.wait(deadline + known(ENDS)) == 1
     assert peers.x.connections == 0
 
 
-@pytest.mark.parametrize("render", [held], ids=["silent"])
+@pytest.mark.parametrize("render", [silence()], ids=["silent"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
 @pytest.mark.parametrize("state", STREAMS)
 def test_a_signal_ends_the_run_though_nobody_hears_of_it(
-    state: str, number: signal.Signals, peers: Peers, tmp_path: Path
+    state: str, number: signal.Signals, peers: World, tmp_path: Path
 ) -> None:
     starts(1)
     with started(tmp_path, peers.settings, 2, state) as process:
@@ -133,7 +114,7 @@ def test_a_signal_ends_the_run_though_nobody_hears_of_it(
 
 @pytest.mark.parametrize("render", [answers(500)], ids=["500"])
 @pytest.mark.parametrize("state", STREAMS)
-def test_a_failure_keeps_its_exit_code_though_nobody_hears_of_it(state: str, peers: Peers, tmp_path: Path) -> None:
+def test_a_failure_keeps_its_exit_code_though_nobody_hears_of_it(state: str, peers: World, tmp_path: Path) -> None:
     starts(1)
     for settings, code in ((peers.settings, 1), ({}, 2)):
         with started(tmp_path, settings, 2, state) as process:

@@ -6,25 +6,18 @@ import socket
 import ssl
 import subprocess
 import sys
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import requests
 import trustme
-from support import pictures
 from support.paths import BANNER, TOP
 from support.peers import Peer, answers, paths
-from support.script import KEYS, RENDER, environment, one_line, run
+from support.script import GOOD, KEYS, RENDER, SIZE, environment, one_line, publishing, run
+from support.tools import allowed
 
-GOOD = pictures.png(150, 50)
-SIZE = "&width=150&height=50"
 grafana_handler = paths({"/render/": answers(200, GOOD)})
-
-
-def allowed(command: Sequence[str]) -> bool:
-    return bool(shutil.which(command[0])) and subprocess.run([*command, "true"], capture_output=True).returncode == 0
 
 
 @pytest.mark.skipif(
@@ -86,7 +79,7 @@ def test_a_library_that_is_not_installed_is_named(
         for name in ("requests", "urllib3", "certifi", "idna", "charset_normalizer"):
             (libraries / name).symlink_to(Path(requests.__file__).parents[1] / name)
     with Peer(grafana_handler) as grafana, Peer(answers(200), tls) as x:
-        settings = {**KEYS, "image_url": grafana.url + RENDER + SIZE, "x_host": x.host, "REQUESTS_CA_BUNDLE": ca_file}
+        settings = publishing(grafana, x, ca_file)
         command = [tmp_path / "venv/bin/python", BANNER]
         own = environment(tmp_path, {**settings, "PYTHONPATH": str(libraries)})
         done = subprocess.run(command, env=own, cwd=tmp_path, capture_output=True, text=True)

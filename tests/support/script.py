@@ -2,16 +2,20 @@
 
 import base64
 import os
+import ssl
 import subprocess
 import sys
 import time
 import urllib.parse
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from support import pictures
 from support.pace import known, starts
 from support.paths import BANNER
+from support.peers import Handler, Peer, answers
 
 KEYS = {
     "consumer_key": "test-consumer-key",
@@ -23,7 +27,35 @@ TOKEN = "glsa_test-grafana-token_0a1b2c3d"
 PASSWORD = "test-password/with@signs"
 SECRETS = [*KEYS.values(), TOKEN, PASSWORD]
 RENDER = "/render/d-solo/wR0Yf26Gk/twitter-followers?orgId=1&panelId=2"
+QUERY = "/api/datasources/proxy/uid/P1809F7CD0C75ACF3/api/v1/query"
+SIZE = "&width=150&height=50"
+GOOD = pictures.png(150, 50, idats=3)  # of that size
 MEMORY = ["prlimit", "--data=100000000"]  # bytes; past them Python raises MemoryError, which no run may end in
+
+
+@dataclass
+class World:
+    """A Grafana and an X, and the settings of a run against them."""
+
+    grafana: Peer
+    x: Peer
+    settings: dict[str, str]
+
+    @property
+    def untouched(self) -> bool:
+        return self.grafana.connections == self.x.connections == 0
+
+
+@contextmanager
+def world(grafana: Handler, tls: ssl.SSLContext, ca_file: str, x: Handler | None = None) -> Iterator[World]:
+    """Peers of which X takes the picture unless it is to do something else."""
+    with Peer(grafana) as server, Peer(x or answers(200, content_type=None), tls) as upload:
+        yield World(server, upload, publishing(server, upload, ca_file))
+
+
+def publishing(grafana: Peer, x: Peer, ca_file: str, render: str = RENDER + SIZE) -> dict[str, str]:
+    """The settings of a run that publishes at x what grafana renders at that address."""
+    return {**KEYS, "image_url": grafana.url + render, "x_host": x.host, "REQUESTS_CA_BUNDLE": ca_file}
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
 from typing import Final
 
 import pytest
@@ -20,6 +21,11 @@ def tool(name: str, advice: str) -> str:
     if not (path := shutil.which(name)):
         pytest.skip(f"needs {name}: {advice}")
     return path
+
+
+def allowed(command: Sequence[str]) -> bool:
+    """Tells whether this machine lets us run programs by this command."""
+    return bool(shutil.which(command[0])) and subprocess.run([*command, "true"], capture_output=True).returncode == 0
 
 
 def container_engine() -> str:

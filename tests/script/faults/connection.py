@@ -19,8 +19,9 @@ from support.peers import (
     silence,
     speaks_plain_http,
 )
+from support.script import GOOD
 
-from script.faults.fault import GOOD, Fault, addressed, late, published
+from script.faults.fault import Fault, addressed, late, published
 from script.faults.lines import (
     BROKE_OFF,
     DAMAGED,

@@ -1,9 +1,9 @@
 """What the other side says is never quoted: no credentials, and nothing that drives a terminal or forges a line."""
 
 from support.peers import answers, echo, redirects, says, sends, silence
-from support.script import PASSWORD, TOKEN
+from support.script import GOOD, PASSWORD, TOKEN
 
-from script.faults.fault import GOOD, LOGIN, Fault, addressed, late
+from script.faults.fault import LOGIN, Fault, addressed, late
 from script.faults.lines import (
     ASKING_FOR_DASHBOARD,
     BROKE_OFF,

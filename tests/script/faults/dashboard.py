@@ -3,9 +3,9 @@
 from typing import Any
 
 from support.peers import Connection, after, answers, gzipped, paths, redirects, says, sends, silence
-from support.script import RENDER
+from support.script import RENDER, SIZE
 
-from script.faults.fault import SIZE, Fault, addressed, good, late, published
+from script.faults.fault import Fault, addressed, good, late, published
 from script.faults.lines import ASKING_FOR_DASHBOARD, NO_DASHBOARD, NO_PERMISSION, TOKEN_UNKNOWN
 
 WHOLE = RENDER.replace("/d-solo/", "/d/")  # the address of the whole dashboard's picture

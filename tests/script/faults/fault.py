@@ -4,15 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from support import pictures
 from support.peers import Handler, answers, says
-from support.script import RENDER
+from support.script import GOOD, RENDER, SIZE
 
 from script.faults.lines import PUBLISHED
 
-GOOD = pictures.png(150, 50, idats=3)
-SIZE = "&width=150&height=50"
-QUERY = "/api/datasources/proxy/uid/P1809F7CD0C75ACF3/api/v1/query"
 SERIES = {"metric": {"username": "NAME"}, "value": [1795371764.675, "1661"]}
 LOGIN = "user:" + "test-password%2Fwith%40signs" + "@"  # PASSWORD, as a URL has it
 

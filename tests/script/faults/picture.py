@@ -2,8 +2,9 @@
 
 from support import pictures
 from support.peers import answers
+from support.script import GOOD
 
-from script.faults.fault import GOOD, Fault
+from script.faults.fault import Fault
 from script.faults.lines import DAMAGED
 
 BOMB = pictures.assemble(

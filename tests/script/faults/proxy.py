@@ -1,9 +1,9 @@
 """A proxy on the way to Grafana or to X."""
 
 from support.peers import Connection, after, answers, echo, paths, sends, silence
-from support.script import RENDER
+from support.script import GOOD, RENDER, SIZE
 
-from script.faults.fault import GOOD, LOGIN, SIZE, Fault, addressed, good, late, published
+from script.faults.fault import LOGIN, Fault, addressed, good, late, published
 from script.faults.lines import BROKE_OFF, NO_PERMISSION, PROXY, PROXY_PASSWORD, SAYS_NOTHING, SLOW
 from script.faults.render import ANSWERED
 

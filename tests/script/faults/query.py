@@ -18,9 +18,9 @@ from support.peers import (
     sends,
     silence,
 )
-from support.script import TOKEN
+from support.script import QUERY, TOKEN
 
-from script.faults.fault import QUERY, SERIES, Fault, late, published, vector
+from script.faults.fault import SERIES, Fault, late, published, vector
 from script.faults.lines import (
     BROKE_OFF,
     DOWN,

@@ -2,9 +2,9 @@
 
 from support import pictures
 from support.peers import answers, flood, head, redirects, says, sends
-from support.script import RENDER, TOKEN
+from support.script import GOOD, RENDER, TOKEN
 
-from script.faults.fault import GOOD, Fault, published
+from script.faults.fault import Fault, published
 from script.faults.lines import (
     DOWN,
     LOGIN_PAGE,

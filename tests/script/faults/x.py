@@ -22,9 +22,9 @@ from support.peers import (
     silence,
     speaks_plain_http,
 )
-from support.script import KEYS
+from support.script import GOOD, KEYS
 
-from script.faults.fault import GOOD, Fault, late, published, taken
+from script.faults.fault import Fault, late, published, taken
 from script.faults.lines import (
     ACCESS_LEVEL,
     BROKE_OFF,
