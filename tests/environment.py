@@ -36,9 +36,15 @@ def make(folder: Path, requirements: Sequence[Path], note: str) -> None:
         raise InstallError(f"this needs Python 3.11 or newer: {sys.executable} is {sys.version.split()[0]}")
     made_of = "\n".join([str(folder), sys.version, *(file.read_text() for file in requirements)])
     mark = folder / "made-of"
+
+    def is_made() -> bool:
+        return mark.exists() and mark.read_text() == made_of
+
+    if is_made():
+        return
     folder.parent.mkdir(parents=True, exist_ok=True)
     with alone(folder.parent):
-        if mark.exists() and mark.read_text() == made_of:
+        if is_made():  # by whoever held the lock
             return
         print(note, flush=True)
         try:
@@ -54,7 +60,11 @@ def alone(folder: Path) -> Iterator[None]:
     """Locks a folder, so that of two who start at once one makes the environment, and the other waits for it."""
     lock = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"another installation into {folder} is under way: waiting for it", flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield
     finally:
         os.close(lock)

@@ -147,7 +147,7 @@ def test_sigterm_ends_it_cleanly(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_at_any_moment_of_the_first_runs_ends_it_quietly(tmp_path: Path) -> None:
-    moments = 18
+    moments = 22
     began = time.monotonic()
     with terminal(environment(tmp_path)) as shown:
         shown.wait_for(r"published: .*\n(?s:.*)published: .*\n")
