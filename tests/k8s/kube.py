@@ -101,10 +101,10 @@ class X:
         kubectl("create", "--raw", f"{self.path}/follow", "--filename", "-", stdin="{}")
 
 
-def prometheus(path: str, **parameters: str) -> Any:
-    """The data of Prometheus' answer, of its HTTP API."""
+def prometheus(path: str, of: str = "prometheus-k8s:9090", **parameters: str) -> Any:
+    """The data of the answer of that Service's Prometheus, of its HTTP API."""
     query = "&".join(f"{name}={quote(value)}" for name, value in parameters.items())
-    answer = json.loads(kubectl("get", "--raw", f"{service('prometheus-k8s:9090')}/api/v1/{path}?{query}"))
+    answer = json.loads(kubectl("get", "--raw", f"{service(of)}/api/v1/{path}?{query}"))
     return answer["data"]
 
 

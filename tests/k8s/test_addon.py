@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from support.paths import K8S, TESTS
@@ -31,6 +31,7 @@ class Theirs:
     install: Callable[[Path], None]
     changes: Callable[[Path], str]
     prometheus: str
+    service: str
 
 
 def install_kube_prometheus(folder: Path) -> None:
@@ -72,9 +73,15 @@ def changes_of_the_chart(_: Path) -> str:
 
 
 THEIRS = [
-    Theirs("kube-prometheus", install_kube_prometheus, changes_of_kube_prometheus, "prometheus-k8s"),
     Theirs(
-        "kube-prometheus-stack", install_the_chart, changes_of_the_chart, "prometheus-kube-prometheus-stack-prometheus"
+        "kube-prometheus", install_kube_prometheus, changes_of_kube_prometheus, "prometheus-k8s", "prometheus-k8s:9090"
+    ),
+    Theirs(
+        "kube-prometheus-stack",
+        install_the_chart,
+        changes_of_the_chart,
+        "prometheus-kube-prometheus-stack-prometheus",
+        "kube-prometheus-stack-prometheus:9090",
     ),
 ]
 
@@ -142,6 +149,20 @@ def added(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 def test_a_banner_is_on_the_profile_within_five_minutes(added: Added) -> None:
     print(added)
     assert added.banner < 300
+
+
+def test_their_prometheus_takes_our_rules_and_scrapes_our_exporter_and_the_renderer(added: Added) -> None:
+    def ask(path: str, **parameters: str) -> Any:
+        return kube.prometheus(path, added.theirs.service, **parameters)
+
+    def up() -> bool:
+        targets = ask("query", query='up{job=~"x-user|.*image-renderer"} == 1')["result"]
+        return len({target["metric"]["job"] for target in targets}) == 2
+
+    until("both are up", 90, up)
+    assert {"banner", "banner-publish"} <= {group["name"] for group in ask("rules")["groups"]}
+    firing = [one["labels"] for one in ask("alerts")["alerts"] if one["labels"].get("part_of") == "banner"]
+    assert {one["alertname"] for one in firing} <= {"BannerUnwatched"}  # for want of kube-state-metrics
 
 
 def test_their_grafana_has_our_dashboards(added: Added) -> None:
