@@ -7,8 +7,7 @@ settings, from the environment (names in any case):
   consumer_key, consumer_secret, access_token, access_token_secret
                     the OAuth 1.0a keys of the app and the account; needed unless --dry-run
   image_url         needed: the panel's render URL, http or https; may carry user:password@
-  data_color        RRGGBB, which the panel draws only where it has data: a picture with fewer than 10
-                    pixels of exactly this colour is not published
+  data_color        RRGGBB, drawn only where the panel has data: without 10 such pixels, nothing is published
   publish_if_url    a Prometheus instant query; nothing is published unless it returns a series
   grafana_token     a service-account token, sent to the origin of image_url alone
   image_path        where the PNG is written; default banner.png in the folder for temporary files
@@ -54,18 +53,14 @@ def stop(signum: int, _: object) -> None:
 
 
 if __name__ == "__main__":  # before the imports that take a tenth of a second
-    for descriptor in (0, 1, 2):  # a closed one would be the next thing opened, such as a connection
-        try:
-            os.fstat(descriptor)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)
+    while os.open(os.devnull, os.O_RDWR) <= 2:  # a closed stream would be the next thing opened: a connection
+        pass
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, stop)
 
 import difflib
 import hashlib
 import io
-import itertools
 import json
 import re
 import time
@@ -81,12 +76,11 @@ from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
 __version__ = "1.0.0"
+Settings = Mapping[str, str]
 
 MAX_PICTURE, MAX_JSON = 5_000_000, 1_000_000  # bytes; X takes pictures under 5 MB, and 64 MB hold it all
-MAX_AGE = 300  # seconds
+MAX_AGE, PROOF = 300, 10  # seconds of an answer; pixels of data_color
 CONNECT_LIMIT = 5  # seconds for each address of a host, so that a silent one leaves time for the next
-PROOF = 10  # pixels of data_color
-PORTS = {"http": 80, "https": 443}
 PROXIES = ("http_proxy", "https_proxy")
 KEYS = ("consumer_key", "consumer_secret", "access_token", "access_token_secret")
 DEFAULTS = {"data_color": "", "publish_if_url": "", "grafana_token": "", "deadline_seconds": "45"}
@@ -146,44 +140,22 @@ NO_DATA = "the query fails, or the page still loads or wants a login: open the p
 class Failed(Exception):
     """This run failed, the next may succeed. Its text is the line to print: it quotes no other party."""
 
-    exit_code = 1
-
 
 class MustAct(Failed):
     """No run will succeed before a person has acted."""
 
-    exit_code = 2
-
 
 # --- Settings
 
-
-def parameter(url: str, name: str, default: str = "") -> str:
-    """The value of a URL's parameter; the first, as Grafana takes it, where there are more."""
-    return parse_qs(urlsplit(url).query, keep_blank_values=True).get(name, [default])[0]
-
-
-def picture_size(url: str) -> tuple[int, int]:
-    """Width and height, in pixels, of the picture that image_url asks for."""
-    defaults = {"width": "1500", "height": "500", "scale": "1"}
-    width, height, scale = (float(parameter(url, *pair)) for pair in defaults.items())
-    return round(width * scale), round(height * scale)
-
-
-def folder_of(path: str) -> Path:
-    """The folder of the file that a path leads to."""
-    return Path(path).resolve().parent
-
-
 # What settings have to be, by patterns for name and value or a function, and what one is that is not.
 PORT = r":(?!0)(\d{1,4}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d\d|655[0-2]\d|6553[0-5])"
-URL, HOST = "(image|publish_if)_url", rf"([\w.-]+|\[[\da-fA-F:.]+\])({PORT})?"
+URL, PATH, HOST = "(image|publish_if)_url", "image_path", rf"([\w.-]+|\[[\da-fA-F:.]+\])({PORT})?"
 NUMBER, QUOTE = r"\d{1,9}(\.\d{1,9})?", "['\"\u2018\u2019\u201c\u201d]"
 RULES: tuple[tuple[str, str | Callable[[str], object], str], ...] = (
     (".*", "(?s).+", "blank"),
     (".*", f"(?s)(?!{QUOTE}).*(?<!{QUOTE})", "in quotes: leave them out"),
     ("grafana_token", "(?is)(?!bearer).*", "with the word Bearer: give the token alone"),
-    ("image_path", str.isprintable, "with a line end or another odd character inside"),
+    (PATH, str.isprintable, "with a line end or another odd character inside"),
     ("(?!image_path).*", "[!-~]*", "with a space, a line end or another odd character inside"),
     ("(consumer|access)_.*", r"(?i)(?!<|x{3,}$|\.{3}|.*\byour[_-]).*", "still a placeholder"),
     (URL, "[^?]*://.*", "without a scheme: begin it with http:// or https://"),
@@ -199,10 +171,22 @@ RULES: tuple[tuple[str, str | Callable[[str], object], str], ...] = (
     ("deadline_seconds", rf"(?=.*[1-9]){NUMBER}", "not a number of seconds above 0, such as 45"),
     ("x_host", HOST, "not a host alone, such as api.x.com"),
     ("https?_proxy", f"(https?://|socks.*)?([^@/]*@)?{HOST}/?", "not an http(s) URL"),
-    ("image_path", lambda path: not os.access(path, os.F_OK) or Path(path).is_file(), "not a regular file"),
-    ("image_path", lambda path: folder_of(path).is_dir(), "in a folder that is not there: make or mount it"),
-    ("image_path", lambda path: os.access(folder_of(path), os.W_OK), "closed to this user: see --user"),
+    (PATH, lambda at: not os.access(at, os.F_OK) or Path(at).is_file(), "not a regular file"),
+    (PATH, lambda at: Path(at).resolve().parent.is_dir(), "in a folder that is not there: make or mount it"),
+    (PATH, lambda at: os.access(Path(at).resolve().parent, os.W_OK), "closed to this user: see --user"),
 )
+
+
+def parameter(url: str, name: str, default: str = "") -> str:
+    """The value of a URL's parameter; the first, as Grafana takes it, where there are more."""
+    return parse_qs(urlsplit(url).query, keep_blank_values=True).get(name, [default])[0]
+
+
+def picture_size(url: str) -> tuple[int, int]:
+    """Width and height, in pixels, of the picture that image_url asks for."""
+    defaults = {"width": "1500", "height": "500", "scale": "1"}
+    width, height, scale = (float(parameter(url, *pair)) for pair in defaults.items())
+    return round(width * scale), round(height * scale)
 
 
 def read_settings(environ: Mapping[str, str], dry_run: bool) -> dict[str, str]:
@@ -218,8 +202,11 @@ def read_settings(environ: Mapping[str, str], dry_run: bool) -> dict[str, str]:
             like = difflib.get_close_matches(name, others, 1, 0.65)
             wrong.setdefault(f"missing; there is {names[like[0]]}" if like else "missing", []).append(name)
     for name, value in checked.items():
-        if problem := problem_of(name, value):
-            wrong.setdefault(problem, []).append(name)
+        for which, good, problem in RULES:
+            fits = good if callable(good) else re.compile(good).fullmatch
+            if re.fullmatch(which, name) and not fits(value):
+                wrong.setdefault(problem, []).append(name)
+                break
     keys = [given[key] for key in KEYS if given.get(key)]
     if len(set(keys)) < len(keys):
         wrong["not all different: X gives four"] = [*KEYS]
@@ -231,19 +218,8 @@ def read_settings(environ: Mapping[str, str], dry_run: bool) -> dict[str, str]:
     return DEFAULTS | given
 
 
-def problem_of(name: str, value: str) -> str:
-    """What is wrong with a setting, by the first rule that it breaks; "" where it breaks none."""
-    for names, good, problem in RULES:
-        fits = good if callable(good) else re.compile(good).fullmatch
-        if re.fullmatch(names, name) and not fits(value):
-            return problem
-    return ""
-
-
 # --- Fetching
-
-
-def run(settings: Mapping[str, str], dry_run: bool) -> str:
+def run(settings: Settings, dry_run: bool) -> str:
     """One run; returns the line that says what was done. Raises Failed."""
     sys.addaudithook(follow)
     if settings["publish_if_url"] and not has_series(settings):
@@ -251,22 +227,19 @@ def run(settings: Mapping[str, str], dry_run: bool) -> str:
     check_dashboard(settings)
     if not dry_run:  # tweepy takes 0.2 s to load, which pass while Grafana renders
         ThreadPoolExecutor().submit(__import__, "tweepy")
-    began = time.monotonic()
-    _, kind, png = get(settings, settings["image_url"], "Grafana's render", MAX_PICTURE)
-    if kind != "image/png":
+    answer, png = get(settings, settings["image_url"], "Grafana's render", MAX_PICTURE)
+    if answer.headers.get("Content-Type", "").partition(";")[0].strip().lower() != "image/png":
         raise Failed("Grafana sent no image/png: a page lacks /render in image_url, a PDF encoding=png")
     width, height = picture_size(settings["image_url"])
     facts = f"{width}x{height}, {len(png)} bytes, sha256 {hashlib.sha256(png).hexdigest()[:12]}"
-    facts += f", rendered in {time.monotonic() - began:.2f} s"
+    facts += f", rendered in {answer.elapsed.total_seconds():.2f} s"
     check_png(png, width, height, bytes.fromhex(settings["data_color"].removeprefix("#")))
     write(png, Path(settings["image_path"]))
     if dry_run:
         colors = strong_colors(png, width, height) or "none is strong enough"
         written = f"written to {settings['image_path']!a}; nothing was sent to X"
         return f"dry run: {facts}, {written}; colours for data_color: {colors}"
-    began = time.monotonic()
-    status = publish(png, settings)
-    return f"published: {facts}, uploaded in {time.monotonic() - began:.2f} s, X answered {status}"
+    return f"published: {facts}, {publish(png, settings)}"
 
 
 def ask(what: str, host: str, slow: str) -> None:
@@ -290,9 +263,9 @@ def follow(event: str, arguments: tuple[Any, ...]) -> None:
         progress["meaning"] = progress["slow"]
 
 
-def has_series(settings: Mapping[str, str]) -> bool:
+def has_series(settings: Settings) -> bool:
     """Whether the instant query returns a series. Raises Failed unless it is a well-formed success."""
-    _, _, body = get(settings, settings["publish_if_url"], "publish_if_url", MAX_JSON)
+    _, body = get(settings, settings["publish_if_url"], "publish_if_url", MAX_JSON)
     with suppress(ValueError, LookupError, TypeError, RecursionError):
         answer = json.loads(body)
         kind, series = answer["data"]["resultType"], answer["data"]["result"]
@@ -301,46 +274,38 @@ def has_series(settings: Mapping[str, str]) -> bool:
     raise Failed("publish_if_url returned no list of series: write /api/v1/query?query=...")
 
 
-def check_dashboard(settings: Mapping[str, str]) -> None:
+def check_dashboard(settings: Settings) -> None:
     """Raises Failed where Grafana's API has no such dashboard or panel: the picture would be an error."""
     url = re.fullmatch(r"([^?]*?)/render/d(?:-solo)?/([^/?]+)[^?]*(.*)", settings["image_url"])
     if not url:
         return
     api = f"{url[1]}/api/dashboards/uid/{url[2]}{url[3].replace('orgId', 'targetOrgId')}"
     try:
-        status, _, body = get(settings, api, "Grafana's dashboard API", MAX_JSON, accept=(401, 403, 404))
+        answer, body = get(settings, api, "Grafana's dashboard API", MAX_JSON, accept=(401, 403, 404))
     except Failed:
         return  # the render that follows says it
+    status = answer.status_code
     if status in (401, 403):
         raise Failed(f"Grafana's dashboard API answered {status}: {advice_for(status, GRAFANA_ADVICE)}")
     with suppress(ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        answer = json.loads(body)
-        if status == 404 and "dashboard" in answer["message"].lower():
+        told = json.loads(body)
+        if status == 404 and "dashboard" in told["message"].lower():
             raise Failed("no such dashboard, or the token may not see it: check UID and orgId in image_url")
-        check_panel(answer["dashboard"], settings["image_url"])
+        dashboard, ids = told["dashboard"], []
+        for key, element in dashboard.get("elements", {}).items():  # newer: {"panel-2": {"spec": ...}}
+            ids += [key, element.get("spec", {}).get("id")]
+        for panel in [] if "elements" in dashboard else dashboard["panels"]:
+            ids += [each["id"] for each in (panel, *(panel.get("panels") or [])) if each.get("type") != "row"]
+        panels = {str(panel_id).removeprefix("panel-") for panel_id in ids}
+        wanted = (parameter(url[0], "panelId") or parameter(url[0], "viewPanel")).removeprefix("panel-")
+        if wanted and wanted.partition("-clone-")[0] not in panels:
+            numbers = sorted(int(panel) for panel in panels if re.fullmatch("[0-9]{1,9}", panel))[:12]
+            listed = ", ".join(map(str, numbers)) or "none"
+            raise Failed(f"no such panel as {wanted!a:.30}, there are {listed}: set panelId in image_url")
 
 
-def check_panel(dashboard: Any, url: str) -> None:
-    """Raises Failed where a dashboard lacks the panel that the URL asks for, and whatever odd JSON raises."""
-    ids: list[Any] = []
-    for key, element in dashboard.get("elements", {}).items():  # the newer schema: {"panel-2": {"spec": ...}}
-        ids += [key, element.get("spec", {}).get("id")]
-    for panel in [] if "elements" in dashboard else dashboard["panels"]:
-        ids += [inner["id"] for inner in (panel, *(panel.get("panels") or [])) if inner.get("type") != "row"]
-    panels = {str(panel_id).removeprefix("panel-") for panel_id in ids}
-    wanted = (parameter(url, "panelId") or parameter(url, "viewPanel")).removeprefix("panel-")
-    if wanted and wanted.partition("-clone-")[0] not in panels:
-        numbers = sorted(int(panel) for panel in panels if re.fullmatch("[0-9]{1,9}", panel))[:12]
-        listed = ", ".join(map(str, numbers)) or "none"
-        raise Failed(f"no such panel as {wanted!a:.30}, there are {listed}: set panelId in image_url")
-
-
-def get(
-    settings: Mapping[str, str], url: str, what: str, limit: int, accept: Sequence[int] = ()
-) -> tuple[int, str, bytes]:
-    """GETs a URL, following no redirect; returns status, content type and body. Raises Failed unless a whole,
-    recent answer comes, of limit bytes at most, with status 200 or one to accept.
-    """
+def get(settings: Settings, url: str, what: str, limit: int, accept: Sequence[int] = ()) -> tuple[Any, bytes]:
+    """GETs a URL, no redirect: answer and body. Raises Failed unless whole, recent, 200 or to accept."""
     import requests  # here, for signals and the deadline to hold for the time that it takes
 
     parts = urlsplit(url.replace("GMT+", "GMT%2B"))  # a plus would be a space
@@ -363,32 +328,24 @@ def get(
             if len(body) > limit:
                 raise Failed(f"{what} sent over {limit} bytes: ask for a smaller picture, or fewer series")
     except (OSError, ValueError) as error:  # ValueError is for odd URLs
-        raise Failed(f"{what}: {connection_advice(error, host)}") from None
+        raise Failed(f"{what}: {connection_advice(error)}") from None
     if answer.status_code not in (200, *accept):
         advice = advice_for(answer.status_code, GRAFANA_ADVICE)
         if re.fullmatch(r"3..[^?]*/login([?].*)?", f"{answer.status_code}{answer.headers.get('Location')}"):
             advice = "this leads to the login page: set grafana_token, or allow anonymous access; check orgId"
         raise Failed(f"{what} answered {answer.status_code}: {advice}")
-    if age(answer.headers) > MAX_AGE:
+    age = float(answer.headers["Age"]) if re.fullmatch("[0-9]+", answer.headers.get("Age", "")) else 0.0
+    with suppress(KeyError, ValueError, OverflowError):
+        age = max(age, time.time() - parsedate_to_datetime(answer.headers["Date"]).timestamp())
+    if age > MAX_AGE:
         raise Failed(f"{what} sent an answer over 5 minutes old: a cache kept it, or a clock is wrong")
-    kind = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    return answer.status_code, kind, bytes(body)
+    return answer, bytes(body)
 
 
 def origin(url: str) -> tuple[str, str | None, int]:
     """Scheme, host and port: who gets what is sent to a URL."""
     parts = urlsplit(url)
-    return parts.scheme, parts.hostname, parts.port or PORTS[parts.scheme]
-
-
-def age(headers: Mapping[str, str]) -> float:
-    """How old an answer is by its own headers, in seconds; 0 where they do not say."""
-    seconds = [0.0]
-    with suppress(KeyError, ValueError):
-        seconds.append(float(headers["Age"]))
-    with suppress(KeyError, ValueError, OverflowError):
-        seconds.append(time.time() - parsedate_to_datetime(headers["Date"]).timestamp())
-    return max(seconds)
+    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}[parts.scheme]
 
 
 def advice_for(status: int, table: Mapping[str, str]) -> str:
@@ -396,19 +353,15 @@ def advice_for(status: int, table: Mapping[str, str]) -> str:
     return table.get(str(status)) or table.get(f"{status // 100}xx") or table["other"]
 
 
-def connection_advice(error: Exception, host: str) -> str:
-    """Why no answer came from a host, by the exception of requests or tweepy."""
+def connection_advice(error: Exception) -> str:
+    """Why no answer came to what was asked last, by the exception of requests or tweepy."""
     sign = next(sign for sign in CONNECTION_ADVICE if re.search(sign, repr(error)))
-    return CONNECTION_ADVICE[sign].format(host=host, peer=progress["peer"])
+    return CONNECTION_ADVICE[sign].format(**progress)
 
 
 # --- Checking: https://www.w3.org/TR/png-3/
-
-
 def check_png(png: bytes, width: int, height: int, color: bytes) -> None:
-    """Raises Failed unless png is a whole picture of this size and of more than one colour, and has enough
-    pixels of the color that is given (red, green and blue, or nothing) to prove that the panel has data.
-    """
+    """Raises Failed unless png is whole, of this size, not blank, and shows enough of color: RGB or empty."""
     lines = scan_lines(png, width, height)
     first, different, visible, proof = b"", False, False, 0
     for row in rows(lines, width):
@@ -434,15 +387,12 @@ def strong_colors(png: bytes, width: int, height: int) -> str:
     counts: Counter[bytes] = Counter()
     for row in rows(scan_lines(png, width, height), width):
         counts.update(row[at : at + 3] for at in range(0, len(row), len(row) // width))
-    enough = [color for color, count in counts.most_common() if count >= PROOF]
-    strong = [color for color in enough if max(color) - min(color) >= 100]
-    return ", ".join(f"{color.hex().upper()} ({counts[color]} pixels)" for color in strong[:3])
+    strong = [rgb for rgb, count in counts.most_common() if count >= PROOF and max(rgb) - min(rgb) >= 100]
+    return ", ".join(f"{rgb.hex().upper()} ({counts[rgb]} pixels)" for rgb in strong[:3])
 
 
 def scan_lines(png: bytes, width: int, height: int) -> Iterator[bytes]:
-    """Yields the lines as they inflate, a filter's number and filtered pixels each. Raises Failed, at the end
-    at the latest, unless png is one whole still picture of this size, 8-bit RGB or RGBA.
-    """
+    """Yields the lines, still filtered. Raises Failed unless png is whole, of this size, and RGB or RGBA."""
     if png.startswith(b"%PDF"):
         raise Failed("a PDF came as image/png: add encoding=png to image_url, or API_DEFAULT_ENCODING=png")
     if not png.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -511,13 +461,13 @@ def rows(lines: Iterator[bytes], width: int) -> Iterator[bytes]:
 
 def unfiltered(kind: int, values: bytes, above: bytes) -> bytes:
     """One channel of a row: each value plus what filter 1, 3 or 4 makes of the neighbours known by then."""
+    left, corner, pairs = 0, 0, zip(values, above, strict=True)
     if kind == 1:
-        return bytes([value & 255 for value in itertools.accumulate(values)])
-    left = corner = 0
+        return bytes([left := left + value & 255 for value in values])
     if kind == 3:
-        return bytes([left := (left + up) // 2 + value & 255 for value, up in zip(values, above, strict=True)])
+        return bytes([left := (left + up) // 2 + value & 255 for value, up in pairs])
     result = []
-    for value, up in zip(values, above, strict=True):
+    for value, up in pairs:
         low, high = left, up
         if left > up:
             low, high = up, left
@@ -537,8 +487,6 @@ def unfiltered(kind: int, values: bytes, above: bytes) -> bytes:
 
 
 # --- Publishing
-
-
 def write(png: bytes, path: Path) -> None:
     """Writes the file whole or not at all. Raises Failed."""
     part = path.with_name(f".banner-{os.urandom(8).hex()}")  # other runs may write into this folder
@@ -552,15 +500,14 @@ def write(png: bytes, path: Path) -> None:
             raise Failed(f"cannot write image_path: {error.strerror}: name a folder with room left") from None
 
 
-def publish(png: bytes, settings: Mapping[str, str]) -> int:
-    """Uploads the picture; returns X's status, 200, 201 or 202. Raises Failed."""
+def publish(png: bytes, settings: Settings) -> str:
+    """Uploads the picture; returns what to say of it. Raises Failed, which quotes X's numbers alone."""
     import tweepy
 
     ask("X's answer", settings["x_host"], "X may have the picture: nothing to do, the next run makes sure")
     answers: list[Any] = []
 
-    def keep(answer: Any, **_: object) -> None:
-        """Keeps X's answer, whatever tweepy makes of it, and reads no endless body."""
+    def keep(answer: Any, **_: object) -> None:  # whatever tweepy makes of it, and no endless body
         answers.append(answer)
         raw, answer.raw = answer.raw, io.BytesIO()
         answer.raw = io.BytesIO(raw.read(65536, decode_content=True))
@@ -573,25 +520,20 @@ def publish(png: bytes, settings: Mapping[str, str]) -> int:
         api.update_profile_banner("banner.png", file=png)
     except Exception as error:  # tweepy also raises AttributeError, TypeError and ValueError, at odd answers
         if not answers:
-            raise Failed(f"the upload to X: {connection_advice(error, settings['x_host'])}") from None
-    status, body = answers[0].status_code, answers[0].content
+            raise Failed(f"the upload to X: {connection_advice(error)}") from None
+    answer, status, body = answers[0], answers[0].status_code, answers[0].content
     if status in (200, 201, 202):
         with suppress(ValueError, RecursionError):
             json.loads(body.strip() or b"{}")  # what X says to an upload that it took: nothing, or JSON
-            return int(status)
-    refused = MustAct if status in (401, 402, 403, 404, 410) else Failed
-    raise refused(x_refusal(status, body, answers[0].headers))
-
-
-def x_refusal(status: int, body: bytes, headers: Mapping[str, str]) -> str:
-    """Says what X's status and error codes mean, and at 429 when X opens again. Quotes numbers alone."""
+            return f"uploaded in {answer.elapsed.total_seconds():.2f} s, X answered {status}"
     codes = [int(code) for code in re.findall(rb'"code"\s*:\s*(\d{1,4})\b', body)][:3]
     said = f"X answered {status}" + (f" (code {', '.join(map(str, codes))})" if codes else "")
-    reset = headers.get("x-rate-limit-reset", "")
+    reset = answer.headers.get("x-rate-limit-reset", "")
     if status == 429 and re.fullmatch("[0-9]{1,11}", reset):
         said += f", and opens again in {max(0, int(reset) - int(time.time()))} s"
     known = [X_CODES[code] for code in codes if status == 403 and code in X_CODES]
-    return f"{said}: {known[0] if known else advice_for(status, X_ADVICE)}"
+    refused = MustAct if status in (401, 402, 403, 404, 410) else Failed
+    raise refused(f"{said}: {known[0] if known else advice_for(status, X_ADVICE)}")
 
 
 def main() -> NoReturn:
@@ -614,12 +556,11 @@ def main() -> NoReturn:
             end(2, f"failed: out of time after {limit:g} s, {progress['step']}: {progress['meaning']}", 1)
         end(1, job.result(), 0)
     except Failed as failure:
-        end(2, f"failed: {failure}", failure.exit_code)
+        end(2, f"failed: {failure}", 2 if isinstance(failure, MustAct) else 1)
     except ImportError as error:
         end(2, f"failed: Python lacks {error.name}: pip install -r requirements.txt, or run the image", 1)
     except Exception as error:
-        trace = traceback.extract_tb(error.__traceback__)
-        line = [place.lineno for place in trace if place.filename == __file__][-1]
+        *_, line = (at.lineno for at in traceback.extract_tb(error.__traceback__) if at.filename == __file__)
         end(2, f"failed: {type(error).__name__} at line {line} of banner.py: please report this as a bug", 1)
 
 

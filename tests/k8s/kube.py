@@ -3,7 +3,6 @@
 import functools
 import json
 import os
-import shutil
 import subprocess
 import tempfile
 import time
@@ -16,6 +15,7 @@ from urllib.parse import quote
 
 import pytest
 from support.paths import K8S, TESTS
+from support.tools import tool
 
 OURS: Final = "app.kubernetes.io/part-of=banner"
 JOB: Final = "app.kubernetes.io/name=banner,batch.kubernetes.io/job-name"
@@ -108,10 +108,15 @@ def prometheus(path: str, **parameters: str) -> Any:
     return answer["data"]
 
 
+def series(query: str) -> list[Any]:
+    """What Prometheus answers to a query now."""
+    result: list[Any] = prometheus("query", query=query)["result"]
+    return result
+
+
 def followers() -> list[Any]:
     """The follower series that Prometheus has now."""
-    result: list[Any] = prometheus("query", query="x_user_followers_count")["result"]
-    return result
+    return series("x_user_followers_count")
 
 
 def look(pod: Any) -> Run:
@@ -122,10 +127,20 @@ def look(pod: Any) -> Run:
     return Run(*times, end["exitCode"], end.get("message", ""), monitoring("logs", name))
 
 
+def publish(what: str) -> None:
+    """Lets runs publish "always", or only "news"."""
+    monitoring("patch", "configmap", "banner-settings", "--patch", json.dumps({"data": {"publish": what}}))
+
+
 def run(name: str) -> Run:
     """Runs the job now, beside its schedule, and waits for its end."""
-    monitoring("create", "job", "--from", "cronjob/banner", name)
+    begin(name)
     return finished(name)
+
+
+def begin(name: str) -> None:
+    """Makes a Job of the CronJob, beside its schedule."""
+    monitoring("create", "job", "--from", "cronjob/banner", name)
 
 
 def finished(job: str) -> Run:
@@ -177,6 +192,8 @@ def hurry() -> None:
     often = '{"spec": {"evaluationInterval": "5s"}}'
     monitoring("patch", "prometheus", "k8s", "--type", "merge", "--patch", often)
     until("Prometheus hurries", 150, lambda: _hurries(prometheus("status/config")["yaml"]))
+    # A series that the new configuration has not seen yet would stay for five minutes after its end.
+    until("X is asked each five seconds", 60, lambda: series("count_over_time(x_user_followers_count[20s]) >= 3"))
 
 
 def _hurries(configuration: str) -> bool:
@@ -185,10 +202,30 @@ def _hurries(configuration: str) -> bool:
 
 @functools.cache
 def started() -> Start:
-    """The rehearsal on an empty cluster, with its first banner published; made once for all tests of a process.
+    """The rehearsal on an empty cluster, with its first banner published; made once for all tests of a process."""
+    empty()
+    began = time.monotonic()
+    applied = kubectl("apply", "--server-side", "--kustomize", str(K8S / "setup"))
+    between = time.monotonic()
+    applied += kubectl("apply", "--server-side", "--kustomize", str(K8S / "rehearsal"))
+    after = time.monotonic()
+    until("a banner on the profile", 300 - (after - between), lambda: banners() > 0)
+    return Start(len(applied.splitlines()), between - began, after - between, time.monotonic() - between)
 
-    The cluster is the one of `BANNER_CLUSTER`, which is emptied first, or else the empty one of `KUBECONFIG`, with
-    the images of tests/k8s/cluster/images on its node.
+
+def banners() -> int:
+    """How many banners X has taken."""
+    try:
+        return int(X().state()["banners"])
+    except KubectlError:  # the stand-in is not there yet
+        return 0
+
+
+def empty() -> None:
+    """A cluster with nothing in it but a volume.
+
+    It is the one of `BANNER_CLUSTER`, which is emptied, or else the empty one of `KUBECONFIG`, with the images of
+    tests/k8s/cluster/images on its node.
     """
     if folder := os.environ.get("BANNER_CLUSTER"):
         _emptied(Path(folder))
@@ -198,31 +235,21 @@ def started() -> Start:
         pytest.fail("the cluster of KUBECONFIG has a kube-prometheus, which the tests take away: use an empty one")
     kubectl("apply", "--server-side", "--filename", str(TESTS / "k8s/cluster/storage"))
 
-    began = time.monotonic()
-    applied = kubectl("apply", "--server-side", "--kustomize", str(K8S / "setup"))
-    between = time.monotonic()
-    applied += kubectl("apply", "--server-side", "--kustomize", str(K8S / "rehearsal"))
-    after = time.monotonic()
-    until("a banner on the profile", 300 - (after - between), lambda: _published() > 0)
-    return Start(len(applied.splitlines()), between - began, after - between, time.monotonic() - between)
 
-
-def _published() -> int:
-    try:
-        return int(X().state()["banners"])
-    except KubectlError:  # the stand-in is not there yet
-        return 0
-
-
-def _emptied(cluster: Path) -> None:
-    for tool in ("podman", "go"):
-        if not shutil.which(tool):
-            pytest.skip(f"needs {tool} for the cluster's images: apt-get install podman, or https://go.dev/dl")
-    subprocess.run([cluster / "down", "--wipe"], check=True, stdout=subprocess.DEVNULL)
+@functools.cache
+def _images(cluster: Path) -> None:
+    """Brings the images to the cluster's node, once for all that is made of it."""
     with tempfile.TemporaryDirectory() as folder:
         archive = Path(folder, "rehearsal.tar")
         subprocess.run([TESTS / "k8s/cluster/images", archive], check=True)
         subprocess.run([cluster / "load", archive], check=True, stdout=subprocess.DEVNULL)
+
+
+def _emptied(cluster: Path) -> None:
+    tool("podman", "apt-get install podman, for the cluster's images")
+    tool("go", "https://go.dev/dl, for the cluster's images")
+    subprocess.run([cluster / "down", "--wipe"], check=True, stdout=subprocess.DEVNULL)
+    _images(cluster)
     subprocess.run([cluster / "up"], check=True, stdout=subprocess.DEVNULL)
     shell = ["bash", "-c", f'eval "$("{cluster}/env")" && env -0']
     said = subprocess.run(shell, check=True, capture_output=True, text=True).stdout

@@ -1,6 +1,7 @@
 """What kubectl's own kustomize makes of k8s/, and what it says about the objects."""
 
 import functools
+import re
 import shutil
 import subprocess
 import tempfile
@@ -11,10 +12,15 @@ from typing import Any, Final
 import pytest
 import yaml
 from support.paths import K8S
+from support.tools import tool
 
 # What people apply; "." is the stack. The others are parts of these.
-APPLIED: Final = ("setup", ".", "banner", "rehearsal", "two-accounts")
-SMALL: Final = ".+small"
+ADDONS: Final = ("addon/kube-prometheus", "addon/kube-prometheus-stack")
+APPLIED: Final = ("setup", "admission", ".", "banner", "rehearsal", *ADDONS)
+SMALL: Final = "with-small"  # the stack with a component
+ACCOUNTS: Final = "with-accounts"
+MANAGED: Final = "with-managed-cluster"
+NOTIFY: Final = "with-notify"  # the rehearsal with all ways of components/notify
 KUBE_PROMETHEUS: Final = "https://github.com/prometheus-operator/kube-prometheus"
 
 Object = dict[str, Any]
@@ -27,27 +33,41 @@ class Loader(yaml.CSafeLoader):
 Loader.add_constructor("tag:yaml.org,2002:value", lambda _loader, node: node.value)
 
 
-def tool(name: str, advice: str) -> str:
-    """The path of a program; skips the test, with the way to get it, where it is not there."""
-    if not (path := shutil.which(name)):
-        pytest.skip(f"needs {name}: {advice}")
-    return path
-
-
 @functools.cache
 def copy() -> Path:
-    """A copy of k8s/ whose .env files are filled in with keys that look like test keys."""
+    """A copy of k8s/ whose .env files are filled in with the keys that the stand-in X takes."""
     folder = Path(tempfile.mkdtemp(prefix="banner-k8s-"))
     shutil.copytree(K8S, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".env"))
     for example in folder.rglob(".env.example"):
-        lines = example.read_text().splitlines()
-        filled = [f"{line}test-{line[:-1]}" if line.endswith("=") else line for line in lines]
-        example.with_name(".env").write_text("\n".join(filled))
-    small = folder / "with-small"
-    small.mkdir()
-    kustomization = {"resources": ["../stack"], "components": ["../secrets", "../small"]}
-    (small / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
+        lines = [
+            line + test_value(line[:-1]) if line.endswith("=") else line for line in example.read_text().splitlines()
+        ]
+        example.with_name(".env").write_text("\n".join(lines))
+    with (folder / "components/secrets/.env").open("a") as keys:
+        for account in ("YOUR_SECOND_ACCOUNT", "YOUR_THIRD_ACCOUNT"):
+            keys.write(
+                f"\naccess_token_{account}=test-access-token\naccess_token_secret_{account}=test-access-token-secret"
+            )
+    for name in (SMALL, ACCOUNTS, MANAGED):
+        components = ["secrets", name.removeprefix("with-"), "replacements"]
+        overlay(name, folder, resources=["../stack"], components=[f"../components/{one}" for one in components])
+    notify = folder / "components/notify/kustomization.yaml"
+    notify.write_text(notify.read_text().replace("  # - ", "  - "))  # all of its ways
+    components = [f"../components/{name}" for name in ("rehearsal", "notify", "replacements")]
+    overlay(NOTIFY, folder, resources=["../stack"], components=components)
     return folder
+
+
+def test_value(name: str) -> str:
+    """What a name in a .env file is set to; the keys are those that the stand-in X takes."""
+    value = "test-" + name.replace("_", "-")
+    return f"https://{value}.example/" if name.endswith("_url") else value
+
+
+def overlay(name: str, folder: Path, **kustomization: Any) -> None:
+    """Writes a kustomization of that name into a copy of k8s/."""
+    (folder / name).mkdir()
+    (folder / name / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
 
 
 @functools.cache
@@ -59,15 +79,14 @@ def reachable(repository: str) -> bool:
 
 @functools.cache
 def kustomized(folder: str) -> subprocess.CompletedProcess[str]:
-    """What `kubectl kustomize` says of a folder of k8s/; SMALL is the stack with the component `small`."""
+    """What `kubectl kustomize` says of a folder of k8s/, or of an overlay in its copy."""
     kubectl = tool("kubectl", "https://kubernetes.io/docs/tasks/tools")
-    path = copy() / ("with-small" if folder == SMALL else folder)
-    return subprocess.run([kubectl, "kustomize", path], capture_output=True, text=True)
+    return subprocess.run([kubectl, "kustomize", copy() / folder], capture_output=True, text=True)
 
 
 @functools.cache
 def build(folder: str) -> tuple[Object, ...]:
-    """The objects of a kustomization of k8s/; skips the test where only kube-prometheus is missing to it."""
+    """The objects of such a folder, or of one elsewhere; skips the test where only kube-prometheus is missing to it."""
     done = kustomized(folder)
     if KUBE_PROMETHEUS in done.stderr and not reachable(KUBE_PROMETHEUS):
         pytest.skip(f"needs {KUBE_PROMETHEUS}: a network, or a copy by git's insteadOf")
@@ -98,6 +117,11 @@ def containers(objects: tuple[Object, ...]) -> Iterator[tuple[Object, Object]]:
     for one in objects:
         for container in (pod(one) or {"spec": {"containers": []}})["spec"]["containers"]:
             yield one, container
+
+
+def expanded(value: str, variables: dict[str, str]) -> str:
+    """An environment variable's value as the kubelet makes it: $(...) is one of those before it."""
+    return re.sub(r"\$\((\w+)\)", lambda found: variables.get(found[1], found[0]), value)
 
 
 def called(one: Object) -> str:

@@ -11,10 +11,12 @@ from support.paths import K8S
 
 from k8s import kube, manifests
 from k8s.kube import kubectl, until
+from k8s.test_addon import commands as beside
 
 pytestmark = [pytest.mark.xdist_group("cluster"), pytest.mark.timeout(900)]
 
-README = (K8S / "README.md").read_text()
+BEFORE, _, AFTER = (K8S / "README.md").read_text().partition("## Beside a Prometheus that runs already\n")
+README = BEFORE + AFTER.partition("\n## ")[2]  # test_addon.py runs what is between
 BLOCKS = "".join(re.findall("^```sh\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)).splitlines()
 COMMANDS = sorted({*BLOCKS, *re.findall("`((?:docker|kind|kubectl) [^`]+)`", README)})
 OURS = "app.kubernetes.io/part-of in (banner, kube-prometheus)"
@@ -26,7 +28,10 @@ def commands(*verbs: str) -> list[str]:
 
 
 LOOKS, FORWARDS, CHANGES = commands("get", "logs"), commands("port-forward"), commands("patch", "rollout")
-DELETES = [one for one in BLOCKS if one in commands("delete")]
+DIFFS = commands("diff")
+BESIDE = {one for name in ("kube-prometheus", "kube-prometheus-stack") for part in beside(name) for one in part}
+GENERATE = "k8s/components/accounts/generate.py"  # test_static.py runs it
+DELETES = [one for one in README.partition("## Away again")[2].splitlines() if one in BLOCKS]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -44,12 +49,19 @@ def test_every_command_is_run_by_a_test_or_needs_another_machine() -> None:
     applied = {"k8s" if folder == "." else f"k8s/{folder}" for folder in manifests.APPLIED}
     tested = [one for one in commands("apply", "delete") if shlex.split(one)[-1] in applied]
     elsewhere = [one for one in COMMANDS if one.startswith(("civo ", "docker ", "kind "))]
-    assert {*LOOKS, *FORWARDS, *CHANGES, *tested, *elsewhere} == {*COMMANDS}
+    assert {*LOOKS, *FORWARDS, *CHANGES, *DIFFS, *BESIDE, GENERATE, *tested, *elsewhere} == {*COMMANDS}
 
 
 @pytest.mark.parametrize("command", LOOKS)
 def test_what_looks_at_the_stack_has_an_answer(command: str) -> None:
     assert kubectl(*typed(command)[1:]).strip()
+
+
+@pytest.mark.parametrize("command", DIFFS)
+def test_what_an_apply_would_change_is_told(command: str) -> None:
+    done = subprocess.run(typed(command), capture_output=True, text=True)
+    assert done.returncode in (0, 1), done.stderr  # more is an error
+    assert (done.returncode == 1) == bool(done.stdout)
 
 
 @pytest.mark.parametrize("command", FORWARDS)

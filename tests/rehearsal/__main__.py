@@ -15,11 +15,11 @@ from collections.abc import Sequence
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line's settings."""
-    parser = argparse.ArgumentParser(prog="rehearsal", description="Stand-ins for X and Grafana.")
+    parser = argparse.ArgumentParser(prog="rehearsal", description="Stand-ins for X, Grafana and its renderer.")
     stand_ins = parser.add_subparsers(dest="stand_in", required=True)
     keys = "the keys it takes are in the environment: consumer_key ... access_token_secret, bearer_token"
     x = stand_ins.add_parser("x", help="X's API behind TLS, and a profile page", epilog=keys)
-    x.add_argument("--name", default="NAME", help="the account's name (default: NAME)")
+    x.add_argument("--name", default="NAME", help="the account's name, or several with commas (default: NAME)")
     x.add_argument("--host", nargs="+", default=[], help="names and addresses that the certificate is good for")
     x.add_argument("--tls-port", type=int, default=8443, help="the API's port (default: 8443)")
     x.add_argument("--page-port", type=int, default=8080, help="the page's port (default: 8080)")
@@ -29,7 +29,12 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     source = grafana.add_mutually_exclusive_group(required=True)
     source.add_argument("--x", metavar="URL", help="draw the history of the stand-in X whose page is there")
     source.add_argument("--prometheus", metavar="URL", help="draw what this Prometheus knows")
+    grafana.add_argument("--data-source", metavar="UID", default="P1809F7CD0C75ACF3", help="default: kube-prometheus'")
     grafana.add_argument("--password", help="let nobody in but the user admin with this password")
+    grafana.add_argument("--token", help="let nobody in but who has this service account's token")
+    settings = "in the environment: AUTH_TOKEN, RATE_LIMIT_MAX_LIMIT; RENDER_SECONDS of CPU, 0 if not said"
+    renderer = stand_ins.add_parser("renderer", help="Grafana's image renderer", epilog=settings)
+    renderer.add_argument("--port", type=int, default=8081, help="default: 8081")
     return parser.parse_args(argv)
 
 
@@ -48,11 +53,26 @@ def main(argv: Sequence[str] | None = None) -> None:
                 write_ca_config_map(x.ca_pem, *settings.ca_config_map.split("/"))
             print(f"X's API at https://{x.host}, the profile at {x.page}/{x.name}", flush=True)
             threading.Event().wait()
-    else:
-        from rehearsal.grafana import Grafana
+    elif settings.stand_in == "renderer":
+        from rehearsal.renderer import Renderer
 
-        source = {"x": settings.x, "prometheus": settings.prometheus, "password": settings.password}
-        with Grafana(bind="0.0.0.0", port=settings.port, **source) as grafana:  # noqa: S104 - a container
+        seconds, at_once = (
+            float(os.environ.get("RENDER_SECONDS", "0")),
+            int(os.environ.get("RATE_LIMIT_MAX_LIMIT", "3")),
+        )
+        asked = {"seconds": seconds, "at_once": at_once, "port": settings.port}
+        with Renderer(os.environ["AUTH_TOKEN"], bind="0.0.0.0", **asked) as renderer:  # noqa: S104 - a container
+            print(f"the renderer at {renderer.url}", flush=True)
+            threading.Event().wait()
+    else:
+        from rehearsal.grafana import Grafana, Link
+
+        names = [f"GF_RENDERING_{name}" for name in ("SERVER_URL", "CALLBACK_URL", "RENDERER_TOKEN")]
+        link = Link(*(os.environ[name] for name in names)) if names[0] in os.environ else None
+        asked = {
+            name: getattr(settings, name) for name in ("x", "prometheus", "data_source", "password", "token", "port")
+        }
+        with Grafana(bind="0.0.0.0", link=link, **asked) as grafana:  # noqa: S104 - a container
             print(f"Grafana at {grafana.url}", flush=True)
             threading.Event().wait()
 

@@ -5,6 +5,7 @@ It draws the follower count over time, and answers for the dashboard and the dat
 
 import math
 import re
+import secrets
 import threading
 import time
 from collections.abc import Callable
@@ -29,6 +30,8 @@ SERIES = "x_user_followers_count"
 WINDOW = "now-5m"  # what the dashboard shows where the URL does not say
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 SLOW_SECONDS = 40
+RENDER_SECONDS = 30  # for so long Grafana waits for its renderer
+SMALLEST = 600, 200  # a picture's width and height as the stack's renderer is set; 1000 and 500 by default
 
 JSON = "application/json; charset=UTF-8"
 HTML = "text/html; charset=UTF-8"
@@ -118,6 +121,24 @@ ANSWERS = {
 }
 
 
+@dataclass(frozen=True)
+class Link:
+    """Grafana's settings of its renderer: where that is, how it reaches Grafana, and the token."""
+
+    server_url: str
+    callback_url: str
+    token: str
+
+    def render(self, path: str, key: str) -> str:
+        """Sends it for a page of ours; the name of Grafana's answer where it fails, or ""."""
+        asked = {"url": self.callback_url + path, "renderKey": key}
+        try:
+            answer = get(self.server_url, asked, RENDER_SECONDS, {"X-Auth-Token": self.token})
+        except requests.RequestException:
+            return "render-failed"
+        return {200: "", 429: "busy"}.get(answer.status_code, "render-failed")
+
+
 class SourceError(Exception):
     """The data source did not answer with what was asked for."""
 
@@ -143,8 +164,8 @@ class Asked:
         now = time.time()
         start, end = moment(arguments.get("from", WINDOW), now), moment(arguments.get("to", "now"), now)
         screen = panel.Screen(
-            width=min(max(whole(arguments.get("width", "1000")), 1000), 3000),
-            height=1125 if height == -1 else min(max(height, 500), 3000),  # -1 is the whole page
+            width=min(max(whole(arguments.get("width", "1000")), SMALLEST[0]), 3000),
+            height=1125 if height == -1 else min(max(height, SMALLEST[1]), 3000),  # -1 is the whole page
             scale=scale,
             light=arguments.get("theme") == "light",
         )
@@ -158,7 +179,8 @@ class Asked:
 class Grafana:
     """Grafana, for as long as a with statement lasts.
 
-    Draws the history of the stand-in X whose page is at the URL x, or what the Prometheus at that URL knows.
+    Draws the history of the stand-in X whose page is at the URL x, or what the Prometheus at that URL knows, as the
+    data source of that uid. With a link to a renderer, each picture also takes what that one says to it.
     With a password only the user admin is let in, with a token only its bearer; with neither, everybody.
 
     >>> with X() as x, Grafana(x=x.page) as grafana:
@@ -172,17 +194,21 @@ class Grafana:
         prometheus: str | None = None,
         password: str | None = None,
         token: str | None = None,
+        data_source: str = DATA_SOURCE,
+        link: Link | None = None,
         bind: str = "127.0.0.1",
         port: int = 0,
     ) -> None:
         self.answers = {"render": "ok", "dashboard": "ok", "query": "ok"}
         self._x, self._prometheus = (x or "").rstrip("/"), (prometheus or "").rstrip("/")
         self._password, self._token = password, token
+        self._data_source, self._link = data_source, link
+        self._render_key = secrets.token_hex()
         self._bind, self._port = bind, port
         self._ended = threading.Event()
         self._open = ExitStack()
 
-        query = f"/api/datasources/proxy/uid/{DATA_SOURCE}/api/v1/query"
+        query = f"/api/datasources/proxy/uid/{data_source}/api/v1/query"
         self._app = application(
             {
                 "GET /render/d-solo/<uid>": self._render,
@@ -203,9 +229,9 @@ class Grafana:
     def __enter__(self) -> Self:
         self.url = f"http://127.0.0.1:{self._open.enter_context(serving(self._app, self._bind, self._port))}"
         self._open.callback(self._ended.set)
-        asked = "orgId=1&panelId=2&from=now-5m&to=now&width=1500&height=500&hideLogo=true"
+        asked = "orgId=1&panelId=2&from=now-5m&to=now&width=600&height=200&scale=2.5&hideLogo=true"
         self.image_url = f"{self.url}/render/d-solo/{DASHBOARD}/{SLUG}?{asked}"
-        self.publish_if_url = f"{self.url}/api/datasources/proxy/uid/{DATA_SOURCE}/api/v1/query?query={SERIES}"
+        self.publish_if_url = f"{self.url}/api/datasources/proxy/uid/{self._data_source}/api/v1/query?query={SERIES}"
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -218,7 +244,10 @@ class Grafana:
 
     def _refuses_credentials(self) -> Response | None:
         """Grafana's answer to who may not come in, or None."""
-        if request.path in ("/login", "/api/health", "/answers"):
+        if (
+            request.path in ("/login", "/api/health", "/answers")
+            or request.cookies.get("renderKey") == self._render_key
+        ):
             return None
         given = request.headers.get("Authorization", "")
         if given.startswith("Bearer "):
@@ -241,6 +270,9 @@ class Grafana:
             self._ended.wait(SLOW_SECONDS if name == "slow" else None)
         if name in RENDER_ANSWERS:
             return RENDER_ANSWERS[name](asked.screen)
+        path = f"d-solo/{uid}/{SLUG}?{request.query_string.decode()}"
+        if failed := self._link and self._link.render(path, self._render_key):
+            return RENDER_ANSWERS[failed](asked.screen)
         if uid != DASHBOARD or asked.panel not in map(str, PANELS):
             return png(panel.not_found(asked.screen, asked.panel, uid == DASHBOARD))
         try:
@@ -259,7 +291,9 @@ class Grafana:
         if not self._prometheus:
             known = fetch(f"{self._x}/history", {})
             return [resample(known["history"], start, end, step)]
-        asked = {"query": SERIES, "start": f"{start:.3f}", "end": f"{end:.3f}", "step": f"{step:.3f}"}
+        account = request.args.get("var-account")
+        query = f'{SERIES}{{username="{account}"}}' if account else SERIES
+        asked = {"query": query, "start": f"{start:.3f}", "end": f"{end:.3f}", "step": f"{step:.3f}"}
         found = fetch(f"{self._prometheus}/api/v1/query_range", asked)["data"]["result"]
         return [[(at, float(value)) for at, value in one["values"]] for one in found]
 
@@ -270,7 +304,7 @@ class Grafana:
             return DASHBOARD_ANSWERS[name]()
         if uid != DASHBOARD:
             return DASHBOARD_ANSWERS["missing"]()
-        source = {"type": "prometheus", "uid": DATA_SOURCE}
+        source = {"type": "prometheus", "uid": self._data_source}
         target = {"datasource": source, "expr": SERIES, "legendFormat": "{{username}}", "refId": "A"}
         panels = [
             {"id": number, "type": kind, "title": "Twitter followers", "datasource": source, "targets": [target]}
@@ -302,11 +336,13 @@ class Grafana:
         return vector([{"metric": metric, "value": [time.time(), str(known["history"][-1][1])]}])
 
 
-def get(url: str, params: dict[str, str]) -> requests.Response:
+def get(
+    url: str, params: dict[str, str], timeout: float = 10, headers: dict[str, str] | None = None
+) -> requests.Response:
     """An answer of a peer that is always near: no proxy stands between. Raises requests.RequestException."""
     with requests.Session() as session:
         session.trust_env = False
-        return session.get(url, params=params, timeout=10)
+        return session.get(url, params=params, timeout=timeout, headers=headers)
 
 
 def fetch(url: str, params: dict[str, str]) -> Any:

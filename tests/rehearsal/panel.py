@@ -14,10 +14,12 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Polygon, Rectangle
+from matplotlib.textpath import TextPath
 
 Samples = Sequence[tuple[float, float]]  # Unix time, value
 
 POINTS = 0.72  # a CSS pixel in matplotlib's points, at the 100 dots an inch of scale 1
+PADDING, LINE_HEIGHT = 12, 1.2  # of a stat panel: pixels, and the height of a line of text by its size
 BLUE = "#1DA1F2"
 COLOURS = (BLUE, "#73BF69", "#F2CC0C", "#FF9830", "#F2495C", "#B877D9")
 logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # that it looks for fonts, once, is no news
@@ -84,26 +86,26 @@ class Drawing:
 
 
 def time_series(screen: Screen, series: Sequence[Samples], start: float, end: float, zone: tzinfo | None) -> bytes:
-    """A panel made for a banner: thick line, no title, right axis, room below for the avatar.
+    """A panel made for a banner: thick line, no title, right axis. Its sizes are Grafana's own, in CSS pixels.
 
     Without a zone the times are the machine's.
     """
     with _drawing:
         drawing = Drawing(screen)
-        axes = drawing.axes(18, 34, screen.width - 78, screen.height - 48)
+        axes = drawing.axes(16, 10, screen.width - 68, screen.height - 30)
         values = [value for samples in series for _, value in samples]
         low, high = min(values), max(values)
-        span = max(high - low, 4)
-        axes.set(xlim=(start, end), ylim=(low - 0.7 * span, high + 0.1 * span))
+        span = max(high - low, 10)
+        axes.set(xlim=(start, end), ylim=(low - 0.2 * span, high + 0.2 * span))
         for number, samples in enumerate(series):
             plot(axes, samples, COLOURS[number % len(COLOURS)])
         axes.yaxis.tick_right()
-        axes.yaxis.set_major_locator(ticker.MaxNLocator(7, integer=True))
+        axes.yaxis.set_major_locator(ticker.MaxNLocator(screen.height // 50, integer=True))
         axes.yaxis.set_major_formatter(ticker.StrMethodFormatter("{x:,.0f}"))
         times = ticks(start, end, zone)
         shape = "%H:%M" if end - start <= 86400 else "%m/%d %H:%M" if end - start <= 7 * 86400 else "%m/%d"
         axes.set_xticks(times, [datetime.fromtimestamp(time, zone).strftime(shape) for time in times])
-        axes.tick_params(length=4, color="#808080", labelcolor=screen.text, labelsize=20 * POINTS)
+        axes.tick_params(length=4, color="#808080", labelcolor=screen.text, labelsize=12 * POINTS)
         return drawing.png()
 
 
@@ -111,9 +113,10 @@ def plot(axes: Axes, samples: Samples, colour: str) -> None:
     """A thick line, and below it the same colour, fading; the axes' limits stay as they are."""
     times, values = zip(*samples, strict=True)
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
-    line = axes.plot(times, values, color=colour, linewidth=8 * POINTS, clip_on=False)[0]
-    line.set(solid_joinstyle="round", solid_capstyle="butt", marker="o", markersize=8 * POINTS, markeredgewidth=0)
-    line.set_markevery([-1])  # a single sample has no line
+    line = axes.plot(times, values, color=colour, linewidth=5 * POINTS, clip_on=False)[0]
+    line.set(solid_joinstyle="round", solid_capstyle="butt")
+    if len(samples) < 50:  # "auto": a first sample alone makes no line
+        line.set(marker="o", markersize=8 * POINTS)
     fade = LinearSegmentedColormap.from_list("fade", [to_rgba(colour, 0.0), to_rgba(colour, 0.4)])
     ramp = np.linspace(1, 0, 256).reshape(-1, 1)
     image = axes.imshow(ramp, cmap=fade, aspect="auto", extent=(left, right, bottom, max(values)))
@@ -131,7 +134,7 @@ def ticks(start: float, end: float, zone: tzinfo | None) -> list[float]:
 
 
 def stat(screen: Screen, samples: Samples, start: float, end: float) -> bytes:
-    """Another look: the count in big figures, above its small graph."""
+    """Another look: the count in big figures above its small graph, as wide and high as Grafana lets them be."""
     with _drawing:
         drawing = Drawing(screen)
         axes = drawing.axes(0, screen.height / 2, screen.width, screen.height)
@@ -140,8 +143,12 @@ def stat(screen: Screen, samples: Samples, start: float, end: float) -> bytes:
         axes.fill_between(times, values, bottom, color=BLUE, alpha=0.2, linewidth=0)
         axes.plot(times, values, color=BLUE, linewidth=1 * POINTS)
         axes.set(xlim=(start, end), ylim=(bottom, max(values)), xticks=[], yticks=[])
-        drawing.write("followers", 14, 46, 60)
-        drawing.write(f"{values[-1]:,.0f}", screen.width - 30, 130, 190, BLUE, "right")
+        count = f"{values[-1]:,.0f}"
+        wide = TextPath((0, 0), count, size=1).get_extents().width  # at a size of one pixel
+        inside = screen.width - 2 * PADDING, screen.height - 2 * PADDING
+        size = min(0.4 * inside[0] / wide, 0.5 * inside[1] / LINE_HEIGHT)
+        drawing.write("followers", PADDING, PADDING + 30 * LINE_HEIGHT / 2, 30)
+        drawing.write(count, screen.width - PADDING, PADDING + size * LINE_HEIGHT / 2, size, BLUE, "right")
         return drawing.png()
 
 

@@ -24,8 +24,6 @@ from rehearsal import runs
 from rehearsal.servers import application, serving
 from rehearsal.x import X
 
-pytestmark = pytest.mark.timeout(600)  # the first of them installs
-
 CTRL_C = b"\x03"
 PNG = pictures.plain(1500, 500)
 REAL_KEYS = {
@@ -125,7 +123,7 @@ def test_it_goes_on_until_told_to_end_and_ends_cleanly(tmp_path: Path) -> None:
     with terminal(environment(tmp_path)) as shown:
         page = shown.wait_for(r"profile: +(http://127\.0\.0\.1:\d+)/your_name")[1]
         shown.wait_for(r"published: .*\n")
-        with urlopen(Request(page + "/follow", method="POST"), timeout=10) as answer:
+        with urlopen(Request(page + "/follow", method="POST")) as answer:
             followers = json.load(answer)["followers"]
         shown.wait_for(r"published: .*\n(?s:.*)published: .*\n")
         shown.press(CTRL_C)

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC
 from pathlib import Path
@@ -28,16 +29,18 @@ from PIL import Image
 from support import pictures
 from support.pace import starts
 from support.paths import TESTS
+from support.tools import namespace
 
 from rehearsal import panel
 from rehearsal.grafana import ANSWERS as GRAFANA_ANSWERS
-from rehearsal.grafana import Grafana
+from rehearsal.grafana import Grafana, Link
+from rehearsal.renderer import Renderer
 from rehearsal.servers import application, serving
 from rehearsal.x import REMEMBERED, UPLOAD_ANSWERS, USER_ANSWERS, Keys, X, write_ca_config_map
 
 PNG = pictures.plain(1500, 500)
 UPLOAD = "/1.1/account/update_profile_banner.json"
-USER = "/2/users/by/username/"
+USERS = "/2/users/by"
 BEARER = {"Authorization": "Bearer test-bearer-token"}
 
 
@@ -51,6 +54,17 @@ def x() -> Iterator[X]:
 def grafana(x: X) -> Iterator[Grafana]:
     with Grafana(x=x.page) as stand_in:
         yield stand_in
+
+
+@pytest.fixture
+def linked(x: X) -> Iterator[tuple[Grafana, Renderer]]:
+    """Grafana, which lets nobody in without a token, with a renderer that is busy with one render."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with Renderer("test-renderer-token", seconds=0.5, at_once=1) as renderer:
+        link = Link(renderer.url, f"http://127.0.0.1:{port}/", "test-renderer-token")
+        with Grafana(x=x.page, token="test-grafana-token", link=link, port=port) as grafana:
+            yield grafana, renderer
 
 
 def sign(x: X, url: str, timestamp: str | None = None, **keys: str) -> dict[str, str]:
@@ -76,8 +90,8 @@ def post(x: X, body: bytes = PNG, field: str = "banner", headers: dict[str, str]
 def user(
     x: X, name: str = "NAME", fields: str = "public_metrics", headers: dict[str, str] = BEARER
 ) -> requests.Response:
-    url = f"https://{x.host}{USER}{name}"
-    return requests.get(url, params={"user.fields": fields}, headers=headers, verify=x.ca)
+    url, params = f"https://{x.host}{USERS}", {"usernames": name, "user.fields": fields}
+    return requests.get(url, params=params, headers=headers, verify=x.ca)
 
 
 def size(body: bytes) -> tuple[int, int]:
@@ -226,14 +240,32 @@ def test_an_unknown_answer_is_refused_and_changes_nothing(x: X, said: Any) -> No
 
 
 def test_the_follower_count_is_where_x_has_it_and_follow_raises_it(x: X) -> None:
-    before = user(x).json()["data"]["public_metrics"]["followers_count"]
+    before = user(x).json()["data"][0]["public_metrics"]["followers_count"]
     assert requests.post(x.page + "/follow").json()["followers"] == before + 1
-    assert user(x, "name").json()["data"]["public_metrics"]["followers_count"] == before + 1
+    assert user(x, "name").json()["data"][0]["public_metrics"]["followers_count"] == before + 1
 
 
 def test_public_metrics_come_only_when_asked_for(x: X) -> None:
-    data = user(x, fields="").json()["data"]
+    [data] = user(x, fields="").json()["data"]
     assert (data["username"], "public_metrics" in data) == ("NAME", False)
+
+
+def test_the_banner_has_a_new_address_after_each_upload_that_is_taken(x: X) -> None:
+    def address() -> str | None:
+        [data] = user(x, fields="public_metrics,profile_banner_url").json()["data"]
+        url: str | None = data.get("profile_banner_url")
+        return url
+
+    addresses = [address()]
+    for status, body in ((200, PNG), (422, b"no picture"), (200, PNG)):
+        assert post(x, body).status_code == status
+        addresses.append(address())
+    none, first, after_a_refusal, second = addresses
+    assert none is None
+    assert first
+    assert first == after_a_refusal
+    assert second not in (None, first)
+    assert "profile_banner_url" not in user(x).json()["data"][0]
 
 
 @pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic dGVzdDp0ZXN0"}])
@@ -245,6 +277,15 @@ def test_a_user_is_told_to_nobody_without_the_bearer_token(x: X, headers: dict[s
 def test_an_unknown_user_is_200_with_errors_and_no_data(x: X) -> None:
     answer = user(x, "NOSUCH")
     assert (answer.status_code, answer.json().keys()) == (200, {"errors"})
+
+
+def test_many_users_come_in_one_answer_up_to_a_hundred_and_who_is_unknown_in_its_errors() -> None:
+    with X("NAME,alice,bob") as x:
+        answer = user(x, "bob,NOSUCH,name").json()
+        assert [one["username"] for one in answer["data"]] == ["bob", "NAME"]
+        assert [one["value"] for one in answer["errors"]] == ["NOSUCH"]
+        assert user(x, ",".join(["bob"] * 100)).status_code == 200
+        assert user(x, ",".join(["bob"] * 101)).status_code == 400
 
 
 @pytest.mark.parametrize("name", USER_ANSWERS)
@@ -328,7 +369,8 @@ def test_the_page_is_at_the_name(x: X) -> None:
         ("width=1501&height=501&scale=1.1", (1651, 551)),
         ("height=500", (1000, 500)),
         ("width=1500", (1500, 500)),
-        ("width=600&height=200", (1000, 500)),
+        ("width=600&height=200&scale=2.5", (1500, 500)),
+        ("width=599&height=199", (600, 200)),
         ("width=9000&height=700", (3000, 700)),
         ("width=1500&height=-1", (1500, 1125)),
         ("width=1500&height=500&theme=light&from=now-30d&to=now&tz=Europe%2FAmsterdam", (1500, 500)),
@@ -343,7 +385,7 @@ def test_a_panel_has_the_size_that_grafana_gives_it(grafana: Grafana, asked: str
 
 def test_there_are_two_panels_of_one_size(grafana: Grafana) -> None:
     shown = {
-        panel: requests.get(grafana.image_url.replace("panelId=2", f"panelId={panel}"), timeout=10).content
+        panel: requests.get(grafana.image_url.replace("panelId=2", f"panelId={panel}")).content
         for panel in ("2", "panel-2", "4")
     }
     assert {size(picture) for picture in shown.values()} == {(1500, 500)}
@@ -381,7 +423,7 @@ def test_data_are_drawn_in_exactly_their_colour(
 @pytest.mark.parametrize("theme", ["dark", "light"])
 def test_without_data_nothing_has_their_colour(grafana: Grafana, name: str, theme: str) -> None:
     grafana.answers["render"] = name
-    assert ink(requests.get(f"{grafana.image_url}&theme={theme}", timeout=10).content) == 0
+    assert ink(requests.get(f"{grafana.image_url}&theme={theme}").content) == 0
 
 
 def test_the_settings_for_the_script_name_the_datas_colour(grafana: Grafana) -> None:
@@ -391,7 +433,7 @@ def test_the_settings_for_the_script_name_the_datas_colour(grafana: Grafana) -> 
         "publish_if_url": grafana.publish_if_url,
         "data_color": "1DA1F2",
     }
-    assert ink(requests.get(grafana.image_url, timeout=10).content) >= 10
+    assert ink(requests.get(grafana.image_url).content) >= 10
 
 
 @pytest.mark.parametrize("told_by", ["TZ", "/etc/localtime"])
@@ -408,7 +450,7 @@ def test_the_axis_shows_the_zone_that_is_asked_for_or_else_the_machines_own(x: X
     window = f"panelId=2&from={int(x.history[0][0]) * 1000}&to={int(x.history[-1][0]) * 1000}"
     with grafana_in("Asia/Kolkata", told_by, x, tmp_path) as url:
         shown = {
-            asked: requests.get(f"{url}/render/d-solo/wR0Yf26Gk/twitter-followers?{window}&{asked}", timeout=30).content
+            asked: requests.get(f"{url}/render/d-solo/wR0Yf26Gk/twitter-followers?{window}&{asked}").content
             for asked in {*expected, *expected.values()}
         }
     assert shown[kolkata] != shown[greenwich]
@@ -424,10 +466,14 @@ def grafana_in(zone: str, told_by: str, x: X, folder: Path) -> Iterator[str]:
         environment["TZ"] = zone
     else:
         in_place = 'mount --bind "$0" /etc/localtime && exec "$@"'
-        within = ["unshare", "--map-root-user", "--mount"]
-        if subprocess.run([*within, "true"], capture_output=True).returncode:
-            pytest.skip("needs the right to make a mount namespace: run the tests as root")
-        command = [*within, "sh", "-c", in_place, f"/usr/share/zoneinfo/{zone}", *command]
+        command = [
+            *namespace("--map-root-user", "--mount"),
+            "sh",
+            "-c",
+            in_place,
+            f"/usr/share/zoneinfo/{zone}",
+            *command,
+        ]
     with subprocess.Popen(command, env=environment, cwd=folder, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         try:
@@ -455,7 +501,7 @@ def test_the_line_goes_up_by_follow(x: X, grafana: Grafana) -> None:
     def rise() -> int:
         """How many dots higher the line is at its end than where it was 20 seconds before the first press."""
         shown = requests.get(grafana.image_url).content
-        return line(shown, 1421 - round((time.time() - began + 20) / 300 * 1404)) - line(shown, 1421)
+        return line(shown, 1329 - round((time.time() - began + 20) / 300 * 1290)) - line(shown, 1329)
 
     began = time.time()
     before = rise()
@@ -627,7 +673,7 @@ def test_grafana_draws_what_prometheus_knows() -> None:
         full = requests.get(grafana.image_url).content
         grafana.answers["render"] = "no-data"
         assert empty == requests.get(grafana.image_url).content
-    assert line(full, 100) > line(full, 1400)
+    assert line(full, 100) > line(full, 1320)
 
 
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
@@ -645,3 +691,42 @@ def test_a_stand_in_ends_at_once_when_told(tmp_path: Path, arguments: tuple[str,
         status = process.wait()
     assert (status, time.monotonic() - began < starts(10), "127.0.0.1:" in ready) == (0, True, True)
     assert not list(tmp_path.glob("x-*"))
+
+
+def rendered(grafana: Grafana) -> requests.Response:
+    return requests.get(grafana.image_url, headers={"Authorization": "Bearer test-grafana-token"})
+
+
+def test_a_linked_renderer_is_asked_for_each_picture_and_lets_in_no_more_than_its_limit(
+    linked: tuple[Grafana, Renderer],
+) -> None:
+    grafana, renderer = linked
+    assert requests.get(renderer.url.replace("/render", "/healthz")).text == "ok"
+    with ThreadPoolExecutor() as others:
+        both = [one.result().status_code for one in [others.submit(rendered, grafana) for _ in range(2)]]
+    assert sorted(both) == [200, 429]
+    assert size(rendered(grafana).content) == (1500, 500)
+    metrics = requests.get(renderer.url.replace("/render", "/metrics"))
+    values = dict(line.split(" ") for line in metrics.text.splitlines())
+    assert metrics.headers["Content-Type"].startswith("text/plain")
+    assert values['browser_render_duration_count{unit="seconds"}'] == "2"
+    assert float(values['browser_render_duration_sum{unit="seconds"}']) >= 2 * 0.5
+    assert values["http_requests_in_flight"] == "0"
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        Link("{renderer}", "{grafana}/", "wrong"),
+        Link("{renderer}", "http://127.0.0.1:1/", "test-renderer-token"),
+        Link("http://127.0.0.1:1/render", "{grafana}/", "test-renderer-token"),
+    ],
+    ids=["another token", "no way back", "no renderer"],
+)
+def test_a_wrong_link_to_the_renderer_fails_the_render(linked: tuple[Grafana, Renderer], link: Link) -> None:
+    grafana, renderer = linked
+    known = {"renderer": renderer.url, "grafana": grafana.url}
+    wrong = Link(link.server_url.format_map(known), link.callback_url.format_map(known), link.token)
+    with Grafana(x="http://127.0.0.1:1", token="test-grafana-token", link=wrong) as other:
+        answer = rendered(other)
+    assert (answer.status_code, "Rendering failed" in answer.text) == (500, True)

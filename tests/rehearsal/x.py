@@ -32,6 +32,8 @@ SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")  # where
 RATE_SECONDS = 900  # the length of a rate limit's window
 KEPT = 100  # banners
 REMEMBERED = 10_000  # nonces, and changes of the follower count
+ID = "2244994945"  # the account's
+MAX_USERS = 100  # in one read
 
 
 def error(code: int, message: str) -> dict[str, Any]:
@@ -145,7 +147,8 @@ class Keys(RequestValidator):
 class X:
     """X, for as long as a with statement lasts.
 
-    The account is called name; hosts are the names that the certificate is good for beside this machine's own.
+    The account is called name; more names, after commas, are more accounts alike, with the same followers, keys and
+    banner. hosts are the names that the certificate is good for beside this machine's own.
     Both listeners are bound to the address bind; port 0 is a free one. The keys that count are in keys, by the
     names of KEYS; one that is missing there is test-consumer-key and so on.
 
@@ -163,12 +166,14 @@ class X:
         page_port: int = 0,
         keys: Mapping[str, str] | None = None,
     ) -> None:
-        self.name = name
+        self.names = name.split(",")
+        self.name = self.names[0]
         self.keys = {key: (keys or {}).get(key, "test-" + key.replace("_", "-")) for key in KEYS}
         self.answers = {"upload": "ok", "user": "ok"}
         self.attempts = 0
         self.published = 0
         self.banners: list[bytes] = []  # the last of them
+        self.changed = 0  # the Unix time in the address of the banner
         self.history = youth(time.time())
         self._bind, self._ports = bind, (tls_port, page_port)
         self._oauth = SignatureOnlyEndpoint(Keys(self.keys))
@@ -183,14 +188,14 @@ class X:
         self._api = application(
             {
                 "POST /1.1/account/update_profile_banner.json": self._upload,
-                "GET /2/users/by/username/<username>": self._user,
+                "GET /2/users/by": self._users,
             }
         )
         self._api.config["MAX_CONTENT_LENGTH"] = 4 * MAX_BYTES
         self._page = application(
             {
                 "GET /": lambda: redirect("/" + self.name),
-                f"GET /{name}": lambda: self.profile("banner.png" if self.banners else ""),
+                f"GET /{self.name}": lambda: self.profile("banner.png" if self.banners else ""),
                 "GET /banner.png": self._banner,
                 "GET /state": self.state,
                 "GET /history": lambda: {"name": self.name, "history": self.history},
@@ -248,6 +253,7 @@ class X:
             self.published += 1
             self.banners.append(picture)
             del self.banners[:-KEPT]
+            self.changed = max(int(time.time()), self.changed + 1)  # another address for each
 
     def preview(self) -> str:
         """The profile as one HTML page that needs no server."""
@@ -289,25 +295,33 @@ class X:
         late = stamp.isdecimal() and abs(time.time() - int(stamp)) > CLOCK_SECONDS
         return "clock" if late else "keys"
 
-    def _user(self, username: str) -> Response:
-        """GET /2/users/by/username/NAME."""
+    def _users(self) -> Response:
+        """GET /2/users/by?usernames=A,B: those that there are, and an error for each other."""
         if request.headers.get("Authorization") != "Bearer " + self.keys["bearer_token"]:
             return answer(*USER_ANSWERS["unauthorized"])
+        asked = request.args.get("usernames", "").split(",")
+        if len(asked) > MAX_USERS:
+            return answer(400, problem("Invalid Request", "One or more parameters to your request was invalid."))
         name = self.answers["user"]
         if name == "garbled":
-            return Response('{"data":{"id":"2244994945","public_metrics":{"follow', content_type="application/json")
-        if name == "unknown" or (name == "ok" and username.lower() != self.name.lower()):
-            said = {"value": username, "resource_type": "user", "resource_id": username, "parameter": "username"}
-            detail, kind = f"Could not find user with username: [{username}].", "resource-not-found"
-            lost = problem("Not Found Error", detail, f"https://api.twitter.com/2/problems/{kind}", **said)
-            return answer(200, {"errors": [lost]})
-        if name != "ok":
+            return Response('{"data":[{"id":"2244994945","public_metrics":{"follow', content_type="application/json")
+        if name not in ("ok", "unknown"):
             return answer(*USER_ANSWERS[name])
-        user: dict[str, Any] = {"id": "2244994945", "name": self.name, "username": self.name}
-        if "public_metrics" in request.args.get("user.fields", "").split(","):
+        known = {one.lower(): one for one in self.names} if name == "ok" else {}
+        found = [self._user(known[one.lower()]) for one in asked if one.lower() in known]
+        lost = [not_found(one) for one in asked if one.lower() not in known]
+        return answer(200, ({"data": found} if found else {}) | ({"errors": lost} if lost else {}))
+
+    def _user(self, name: str) -> dict[str, Any]:
+        """What X tells of one account, of the fields that were asked for."""
+        user: dict[str, Any] = {"id": ID, "name": name, "username": name}
+        fields = request.args.get("user.fields", "").split(",")
+        if "profile_banner_url" in fields and self.banners:
+            user["profile_banner_url"] = f"https://pbs.twimg.com/profile_banners/{ID}/{self.changed}"
+        if "public_metrics" in fields:
             rest = {"following_count": 12, "post_count": 345, "listed_count": 6, "like_count": 78, "media_count": 9}
             user["public_metrics"] = {"followers_count": self.followers, **rest}
-        return answer(200, {"data": user})
+        return user
 
     def _banner(self) -> Response:
         """GET /banner.png: the last banner that was taken."""
@@ -341,6 +355,13 @@ def answer(status: int, body: dict[str, Any] | None) -> Response:
         response.headers["x-rate-limit-remaining"] = "0"
         response.headers["x-rate-limit-reset"] = str(int(time.time()) + RATE_SECONDS)
     return response
+
+
+def not_found(username: str) -> dict[str, Any]:
+    """The error of API 2 for an account that there isn't."""
+    said = {"value": username, "resource_type": "user", "resource_id": username, "parameter": "usernames"}
+    detail, kind = f"Could not find user with usernames: [{username}].", "resource-not-found"
+    return problem("Not Found Error", detail, f"https://api.twitter.com/2/problems/{kind}", **said)
 
 
 def tell(answers: dict[str, str], known: Mapping[str, Collection[str]]) -> tuple[dict[str, Any], int]:
