@@ -106,7 +106,12 @@ def test_the_moving_picture_is_small_and_moves() -> None:
 def test_the_rehearsal_shows_a_profile_publishes_and_ends_at_ctrl_c(tmp_path: Path, command: str) -> None:
     with X() as x, Grafana(x=x.page) as own:
         own.answers["render"] = "ok" if command == REHEARSE_OWN else "render-failed"
-        typed_in = ["bash", "-c", IMAGE_URL.replace("http://grafana:3000", own.url) + "\n" + command]
+        typed_in = [
+            *rehearse.AS_TYPED,
+            "bash",
+            "-c",
+            IMAGE_URL.replace("http://grafana:3000", own.url) + "\n" + command,
+        ]
         lines = []
         with subprocess.Popen(
             typed_in,

@@ -18,7 +18,7 @@ import pytest
 import trustme
 from flask import Response, request
 from support import pictures
-from support.rehearse import REHEARSE, environment, once, processes, terminal
+from support.rehearse import AS_TYPED, REHEARSE, environment, once, processes, terminal
 
 from rehearsal import runs
 from rehearsal.servers import application, serving
@@ -168,8 +168,9 @@ def test_ctrl_c_at_any_moment_of_the_first_runs_ends_it_quietly(tmp_path: Path) 
 
 def test_ctrl_c_is_quiet_where_the_reader_has_ended(tmp_path: Path) -> None:
     """As in `./tests/rehearse | tee log`."""
+    command = [*AS_TYPED, str(REHEARSE)]
     with subprocess.Popen(
-        [REHEARSE], env=environment(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command, env=environment(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout
         assert process.stderr
