@@ -17,7 +17,10 @@ from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-PIP = ("-I", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input", "--require-hashes")
+PIP = [
+    *("-I", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input", "--require-hashes"),
+    "--no-compile",  # Python compiles what it imports, which is a small part
+]
 SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 NO_VENV = "python3 cannot make virtual environments: on Debian and Ubuntu, apt-get install python3-venv"
 NO_PACKAGES = "pip could not install what is needed, and says why above; this once, it needs the network"

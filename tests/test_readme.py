@@ -16,6 +16,7 @@ from rehearsal.grafana import Grafana
 from rehearsal.x import X
 from support import rehearse
 from support.paths import TOP
+from support.tools import IN_REQUIREMENTS, a_clone, tool
 
 README = (TOP / "README.md").read_text()
 REHEARSE, IMAGE_URL, REHEARSE_OWN, BUILD, DRY_RUN, PUBLISH, TOKEN, PULL, TESTS = RUN = [
@@ -101,12 +102,16 @@ def test_the_moving_picture_is_small_and_moves() -> None:
         assert picture.n_frames > 10  # type: ignore[attr-defined]
 
 
-@pytest.mark.timeout(600)  # it may have to be installed first
 @pytest.mark.parametrize("command", [REHEARSE, REHEARSE_OWN])
 def test_the_rehearsal_shows_a_profile_publishes_and_ends_at_ctrl_c(tmp_path: Path, command: str) -> None:
     with X() as x, Grafana(x=x.page) as own:
         own.answers["render"] = "ok" if command == REHEARSE_OWN else "render-failed"
-        typed_in = ["bash", "-c", IMAGE_URL.replace("http://grafana:3000", own.url) + "\n" + command]
+        typed_in = [
+            *rehearse.AS_TYPED,
+            "bash",
+            "-c",
+            IMAGE_URL.replace("http://grafana:3000", own.url) + "\n" + command,
+        ]
         lines = []
         with subprocess.Popen(
             typed_in,
@@ -126,7 +131,6 @@ def test_the_rehearsal_shows_a_profile_publishes_and_ends_at_ctrl_c(tmp_path: Pa
     assert any(line.startswith("published:") for line in lines)
 
 
-@pytest.mark.timeout(900)  # they may have to be installed first
 def test_the_tests_are_found() -> None:
     listing = ["bash", "-c", f"{TESTS} --collect-only --quiet tests/test_readme.py"]
     run = subprocess.run(listing, cwd=TOP, capture_output=True, text=True)
@@ -206,8 +210,7 @@ def test_the_crontabs_line_runs_the_job_and_never_two_at_once(tmp_path: Path) ->
 
 
 def test_systemd_takes_the_units(tmp_path: Path) -> None:
-    if not shutil.which("systemd-analyze"):
-        pytest.skip("needs systemd-analyze: apt-get install systemd")
+    analyze = tool("systemd-analyze", "apt-get install systemd")
     units = {Path(block.splitlines()[0].removeprefix("# ")): block for block in blocks("ini")}
     assert [unit.name for unit in units] == ["banner.service", "banner.timer"]
     assert units[Path("/etc/systemd/system/banner.service")].count(PUBLISH.replace(".env", "/etc/banner.env")) == 1
@@ -219,16 +222,14 @@ def test_systemd_takes_the_units(tmp_path: Path) -> None:
         file = tmp_path / unit.relative_to("/")
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
-    verify = ["systemd-analyze", f"--root={tmp_path}", "verify", "banner.timer", "banner.service"]
+    verify = [analyze, f"--root={tmp_path}", "verify", "banner.timer", "banner.service"]
     run = subprocess.run(verify, capture_output=True, text=True)
     assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
 
 
 def test_the_compose_file_is_one_and_shares_a_token(tmp_path: Path) -> None:
-    if not shutil.which("check-jsonschema"):
-        pytest.skip("needs check-jsonschema: it is in tests/requirements.txt: start the tests by tests/run")
     (text,) = blocks("yaml")
-    check = ["check-jsonschema", "--builtin-schema", "vendor.compose-spec"]
+    check = [tool("check-jsonschema", IN_REQUIREMENTS), "--builtin-schema", "vendor.compose-spec"]
     good, bad = tmp_path / "compose.override.yaml", tmp_path / "bad.yaml"
     good.write_text(text)
     bad.write_text(text.replace("mem_limit", "memory_limit"))
@@ -243,16 +244,14 @@ def test_the_compose_file_is_one_and_shares_a_token(tmp_path: Path) -> None:
 
 
 def test_the_renderers_token_is_made(tmp_path: Path) -> None:
-    if not shutil.which("openssl"):
-        pytest.skip("needs openssl: apt-get install openssl")
+    tool("openssl", "apt-get install openssl")
     (tmp_path / ".env").write_text("GRAFANA_VERSION=13\n")
     subprocess.run(["bash", "-c", TOKEN], cwd=tmp_path, check=True)
     assert re.fullmatch("GRAFANA_VERSION=13\nRENDERER_TOKEN=[0-9a-f]{64}\n", (tmp_path / ".env").read_text())
 
 
 def test_a_pull_brings_what_is_new(tmp_path: Path) -> None:
-    if not shutil.which("git") or not (TOP / ".git").exists():
-        pytest.skip("needs git and a clone: apt-get install git")
+    a_clone()
     there, here = tmp_path / "there", tmp_path / "here"
     subprocess.run(["git", "clone", "--quiet", TOP, there], check=True)
     subprocess.run(["git", "clone", "--quiet", there, here], check=True)

@@ -6,14 +6,12 @@ from pathlib import Path
 
 import pytest
 from support.paths import TOP
-from support.tools import tool
+from support.tools import IN_REQUIREMENTS, a_clone, tool
 
 
 def files() -> list[Path]:
     """The project's own, by their path from the top: all that git knows or would take."""
-    if not (TOP / ".git").exists():
-        pytest.skip("needs a clone: what git does not know is no part of the project")
-    command = [tool("git", "apt-get install git"), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    command = [a_clone(), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(command, cwd=TOP, check=True, capture_output=True, text=True).stdout
     return [Path(name) for name in listed.split("\0") if (TOP / name).is_file()]
 
@@ -26,7 +24,7 @@ def finds_nothing(command: Sequence[str | Path], advice: str) -> None:
 
 @pytest.mark.parametrize("command", ["ruff check .", "ruff format --check .", "mypy"])
 def test_python(command: str) -> None:
-    finds_nothing(command.split(), "it is in tests/requirements.txt: start the tests by tests/run")
+    finds_nothing(command.split(), IN_REQUIREMENTS)
 
 
 def test_shell() -> None:
@@ -42,10 +40,10 @@ def test_shell() -> None:
 def test_dockerfiles() -> None:
     found = [file for file in files() if file.name == "Dockerfile"]
     assert Path("Dockerfile") in found
-    finds_nothing(["hadolint", *found], "it is in tests/requirements.txt: start the tests by tests/run")
+    finds_nothing(["hadolint", *found], IN_REQUIREMENTS)
 
 
 def test_yaml() -> None:
     found = [file for file in files() if file.suffix in (".yaml", ".yml")]
     assert found
-    finds_nothing(["yamllint", "--strict", *found], "it is in tests/requirements.txt: start the tests by tests/run")
+    finds_nothing(["yamllint", "--strict", *found], IN_REQUIREMENTS)

@@ -3,7 +3,6 @@
 import functools
 import json
 import os
-import shutil
 import subprocess
 import tempfile
 import time
@@ -16,6 +15,7 @@ from urllib.parse import quote
 
 import pytest
 from support.paths import K8S, TESTS
+from support.tools import tool
 
 OURS: Final = "app.kubernetes.io/part-of=banner"
 JOB: Final = "app.kubernetes.io/name=banner,batch.kubernetes.io/job-name"
@@ -246,9 +246,8 @@ def _images(cluster: Path) -> None:
 
 
 def _emptied(cluster: Path) -> None:
-    for tool in ("podman", "go"):
-        if not shutil.which(tool):
-            pytest.skip(f"needs {tool} for the cluster's images: apt-get install podman, or https://go.dev/dl")
+    tool("podman", "apt-get install podman, for the cluster's images")
+    tool("go", "https://go.dev/dl, for the cluster's images")
     subprocess.run([cluster / "down", "--wipe"], check=True, stdout=subprocess.DEVNULL)
     _images(cluster)
     subprocess.run([cluster / "up"], check=True, stdout=subprocess.DEVNULL)

@@ -12,6 +12,7 @@ from typing import Any, Final
 import pytest
 import yaml
 from support.paths import K8S
+from support.tools import tool
 
 # What people apply; "." is the stack. The others are parts of these.
 ADDONS: Final = ("addon/kube-prometheus", "addon/kube-prometheus-stack")
@@ -30,13 +31,6 @@ class Loader(yaml.CSafeLoader):
 
 
 Loader.add_constructor("tag:yaml.org,2002:value", lambda _loader, node: node.value)
-
-
-def tool(name: str, advice: str) -> str:
-    """The path of a program; skips the test, with the way to get it, where it is not there."""
-    if not (path := shutil.which(name)):
-        pytest.skip(f"needs {name}: {advice}")
-    return path
 
 
 @functools.cache

@@ -12,10 +12,11 @@ from typing import Any, Final
 
 import pytest
 from support.paths import K8S, TESTS
+from support.tools import tool
 
 from k8s import kube, manifests
 from k8s.kube import kubectl, monitoring, objects, until
-from k8s.manifests import KUBE_PROMETHEUS, tool
+from k8s.manifests import KUBE_PROMETHEUS
 
 pytestmark = [pytest.mark.xdist_group("cluster"), pytest.mark.timeout(900)]
 

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import yaml
 from support.paths import K8S, TESTS
+from support.tools import tool
 
-from k8s.manifests import build, find, tool
+from k8s.manifests import build, find
 
 PROMTOOL = "it comes with Prometheus: https://prometheus.io/download"
 ALERTS = K8S / "alerts/prometheusrule-banner.yaml"

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 from support.paths import K8S
+from support.tools import tool
 
 from k8s import kube, manifests
 from k8s.kube import X, kubectl, monitoring, objects, until
@@ -140,7 +141,7 @@ def generated() -> str:
 
 
 def test_the_operator_makes_a_configuration_that_alertmanager_takes(alertmanager_configuration: Path) -> None:
-    amtool = manifests.tool("amtool", AMTOOL)
+    amtool = tool("amtool", AMTOOL)
     done = subprocess.run([amtool, "check-config", alertmanager_configuration], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
@@ -157,7 +158,7 @@ def test_the_operator_makes_a_configuration_that_alertmanager_takes(alertmanager
 def test_an_alert_of_ours_goes_to_each_receiver_and_no_other_does(
     alertmanager_configuration: Path, labels: dict[str, str], receivers: set[str]
 ) -> None:
-    amtool = manifests.tool("amtool", AMTOOL)
+    amtool = tool("amtool", AMTOOL)
     test = [amtool, "config", "routes", "test", f"--config.file={alertmanager_configuration}"]
     test += [f"{name}={value}" for name, value in labels.items()]
     done = subprocess.run(test, check=True, capture_output=True, text=True)

@@ -16,6 +16,7 @@ import kubernetes_validate
 import pytest
 import yaml
 from support.paths import K8S, TOP
+from support.tools import tool
 
 from k8s import manifests
 from k8s.manifests import (
@@ -32,10 +33,9 @@ from k8s.manifests import (
     find,
     ours,
     pod,
-    tool,
 )
 
-pytestmark = [pytest.mark.xdist_group("manifests"), pytest.mark.timeout(300)]
+pytestmark = pytest.mark.xdist_group("manifests")
 
 # The examples are another repository's.
 FILES = [path for path in K8S.rglob("kustomization.yaml") if "examples" not in path.parts]

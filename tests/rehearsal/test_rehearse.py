@@ -18,13 +18,11 @@ import pytest
 import trustme
 from flask import Response, request
 from support import pictures
-from support.rehearse import REHEARSE, environment, once, processes, terminal
+from support.rehearse import AS_TYPED, REHEARSE, environment, once, processes, terminal
 
 from rehearsal import runs
 from rehearsal.servers import application, serving
 from rehearsal.x import X
-
-pytestmark = pytest.mark.timeout(600)  # the first of them installs
 
 CTRL_C = b"\x03"
 PNG = pictures.plain(1500, 500)
@@ -125,7 +123,7 @@ def test_it_goes_on_until_told_to_end_and_ends_cleanly(tmp_path: Path) -> None:
     with terminal(environment(tmp_path)) as shown:
         page = shown.wait_for(r"profile: +(http://127\.0\.0\.1:\d+)/your_name")[1]
         shown.wait_for(r"published: .*\n")
-        with urlopen(Request(page + "/follow", method="POST"), timeout=10) as answer:
+        with urlopen(Request(page + "/follow", method="POST")) as answer:
             followers = json.load(answer)["followers"]
         shown.wait_for(r"published: .*\n(?s:.*)published: .*\n")
         shown.press(CTRL_C)
@@ -170,8 +168,9 @@ def test_ctrl_c_at_any_moment_of_the_first_runs_ends_it_quietly(tmp_path: Path) 
 
 def test_ctrl_c_is_quiet_where_the_reader_has_ended(tmp_path: Path) -> None:
     """As in `./tests/rehearse | tee log`."""
+    command = [*AS_TYPED, str(REHEARSE)]
     with subprocess.Popen(
-        [REHEARSE], env=environment(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command, env=environment(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout
         assert process.stderr

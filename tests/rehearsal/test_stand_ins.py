@@ -29,6 +29,7 @@ from PIL import Image
 from support import pictures
 from support.pace import starts
 from support.paths import TESTS
+from support.tools import namespace
 
 from rehearsal import panel
 from rehearsal.grafana import ANSWERS as GRAFANA_ANSWERS
@@ -465,10 +466,14 @@ def grafana_in(zone: str, told_by: str, x: X, folder: Path) -> Iterator[str]:
         environment["TZ"] = zone
     else:
         in_place = 'mount --bind "$0" /etc/localtime && exec "$@"'
-        within = ["unshare", "--map-root-user", "--mount"]
-        if subprocess.run([*within, "true"], capture_output=True).returncode:
-            pytest.skip("needs the right to make a mount namespace: run the tests as root")
-        command = [*within, "sh", "-c", in_place, f"/usr/share/zoneinfo/{zone}", *command]
+        command = [
+            *namespace("--map-root-user", "--mount"),
+            "sh",
+            "-c",
+            in_place,
+            f"/usr/share/zoneinfo/{zone}",
+            *command,
+        ]
     with subprocess.Popen(command, env=environment, cwd=folder, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         try:

@@ -18,10 +18,13 @@ from support.paths import TOP
 from support.peers import Connection, Handler, Peer, answers, paths
 from support.pictures import plain
 from support.renders import FOLDER, NEEDS_RENDERS, PUBLISHED, grafana, rows
-from support.script import QUERY, RENDER
+from support.script import QUERY, RENDER, one_line
 from support.tools import BASE
 
+from script.test_hostile import JSON, PICTURES
+
 IMAGE = "localhost/banner-under-test:1"
+LEGAL = {name: png for name, png in PICTURES.items() if name.startswith(("filter 4", "5 MB of pixels"))}
 HARDENED = ("--read-only", "--tmpfs", "/tmp", "--user", "12345:12345", "--cap-drop", "ALL", "--memory", "64m")
 IMAGE_URL = RENDER + "&width=1500&height=500"
 GOOD = plain(1500, 500)
@@ -122,6 +125,29 @@ def test_any_user_read_only_and_in_64_mb_meets_the_verdict_on_a_real_answer(
     sent = [(FOLDER / row["file"]).read_bytes()] if row["verdict"] in PUBLISHED else []
     assert x.banners == sent, run.stderr
     assert re.match("published: " if sent else "skipped: |failed: ", run.stdout + run.stderr)
+
+
+@pytest.mark.usefixtures("image")
+@pytest.mark.parametrize("png", LEGAL.values(), ids=LEGAL)
+def test_in_64_mb_a_picture_of_each_legal_size_is_published(engine: str, x: X, png: bytes) -> None:
+    with Peer(paths({"/render/": answers(body=png)})) as server:
+        url = f"{server.url}{RENDER}&width={int.from_bytes(png[16:20])}&height={int.from_bytes(png[20:24])}"
+        run = subprocess.run(command(engine, x, url, HARDENED), capture_output=True, text=True)
+    assert run.stdout.startswith("published: "), (run.returncode, run.stderr)
+    assert x.banners == [png]
+
+
+@pytest.mark.usefixtures("image")
+@pytest.mark.parametrize("asked", ["query", "api"])
+@pytest.mark.parametrize("body", JSON.values(), ids=JSON)
+def test_in_64_mb_the_largest_json_ends_in_one_line(engine: str, x: X, body: bytes, asked: str) -> None:
+    render = answers(body=GOOD)
+    with Peer(paths({f"/{asked}": answers(200, body, "application/json"), "/render/": render})) as server:
+        query = {"publish_if_url": f"{server.url}/query"} if asked == "query" else {}
+        line = command(engine, x, server.url + IMAGE_URL, HARDENED, **query)
+        run = subprocess.run(line, capture_output=True, text=True)
+    assert run.returncode in (0, 1), run
+    assert one_line(run.stdout + run.stderr)
 
 
 def test_the_memory_limit_of_these_tests_holds(engine: str, image: str, tmp_path: Path) -> None:

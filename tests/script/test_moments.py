@@ -18,11 +18,10 @@ from support.pace import starts
 from support.paths import BANNER
 from support.peers import Connection, Peer, answers, paths, silence
 from support.script import KEYS, RENDER, finish, one_line, publishing, start
-from support.tools import allowed
+from support.tools import PROCESS_1, namespace
 
 MOMENTS = 100
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
-PROCESS_1 = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
 QUICK = {"os", "select", "signal", "sys", "threading", "typing"}  # to import: 5 ms together
 
 
@@ -43,15 +42,9 @@ def handled(pid: int) -> bool:
     return bool(int(status["SigCgt"], 16) >> (signal.SIGTERM - 1) & 1)
 
 
-@pytest.mark.parametrize(
-    "before",
-    [
-        pytest.param([], id="a process"),
-        pytest.param(PROCESS_1, id="process 1", marks=pytest.mark.skipif(not allowed(PROCESS_1), reason="needs root")),
-    ],
-)
-@pytest.mark.timeout(3600)
-def test_a_signal_in_the_first_moments_ends_the_run_in_one_line(before: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("own", [(), PROCESS_1], ids=["a process", "process 1"])
+def test_a_signal_in_the_first_moments_ends_the_run_in_one_line(own: tuple[str, ...], tmp_path: Path) -> None:
+    before = namespace(*own) if own else []
     too_early = 0  # for Python itself: before the script's first line nothing can be done about it
     with Peer(silence()) as grafana:
         settings = {**KEYS, "image_url": grafana.url + RENDER}
@@ -108,7 +101,7 @@ def test_an_end_in_the_middle_of_writing_leaves_the_old_picture_or_the_new(tmp_p
 
 def test_runs_that_share_a_folder_take_nothing_of_each_other(tmp_path: Path, tls: ssl.SSLContext, ca_file: str) -> None:
     pngs = [pictures.png(150, 50, seed=seed) for seed in range(6)]
-    before = PROCESS_1 if allowed(PROCESS_1) else []  # as in containers, where each is process 1
+    before = namespace(*PROCESS_1)  # as in containers, where each is process 1
     with Peer(answers(200, content_type=None), tls) as x, ExitStack() as stack:
         runs = []
         for png in pngs:

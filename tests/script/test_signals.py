@@ -1,7 +1,6 @@
 """Told to stop, or out of time: whatever the run is at, it ends at once and in one line, as process 1 too."""
 
 import os
-import shutil
 import signal
 import ssl
 import subprocess
@@ -15,11 +14,10 @@ import pytest
 from support.pace import starts
 from support.peers import Connection, Handler, Peer, answers, head, paths, silence
 from support.script import GOOD, KEYS, RENDER, Run, finish, leaks, one_line, publishing, run, start
-from support.tools import allowed
+from support.tools import PROCESS_1, namespace, tool
 
 STATUS = {signal.SIGTERM: 143, signal.SIGINT: 130}
 SIGNALS = pytest.mark.parametrize("number", STATUS, ids=lambda number: number.name)
-CONTAINER = ["unshare", "--pid", "--fork", "--mount-proc"]
 
 # Runs banner.py where no look-up of a name is answered: in a network of its own, whose name server says nothing.
 SILENT_DNS = """
@@ -110,11 +108,10 @@ def test_a_signal_ends_the_run_while_it_loads_its_libraries(number: signal.Signa
         stopped_in_one_line(stop(process, number), number)
 
 
-@pytest.mark.skipif(not allowed(CONTAINER), reason="namespaces need root: run the tests as root, with util-linux")
 @SIGNALS
 def test_a_signal_ends_it_as_process_1(number: signal.Signals, tmp_path: Path) -> None:
     with Peer(held) as grafana:
-        process = start(tmp_path, {**KEYS, "image_url": grafana.url + RENDER}, before=CONTAINER)
+        process = start(tmp_path, {**KEYS, "image_url": grafana.url + RENDER}, before=namespace(*PROCESS_1))
         assert grafana.holding.wait(starts(50))
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         stopped_in_one_line(stop(process, number, int(children[0])), number)
@@ -123,13 +120,8 @@ def test_a_signal_ends_it_as_process_1(number: signal.Signals, tmp_path: Path) -
 def silent_dns(folder: Path) -> list[str]:
     """The command before banner.py that puts it where no name server answers."""
     (folder / "resolv.conf").write_text("nameserver 127.0.0.1\noptions timeout:30 attempts:5\n")
-    return ["unshare", "--net", "--mount", sys.executable, "-c", SILENT_DNS, str(folder / "resolv.conf")]
-
-
-NETWORK = pytest.mark.skipif(
-    not (allowed(["unshare", "--net", "--mount"]) and shutil.which("ip")),
-    reason="a network of its own needs root: run the tests as root, with util-linux and iproute2",
-)
+    tool("ip", "apt-get install iproute2")
+    return [*namespace("--net", "--mount"), sys.executable, "-c", SILENT_DNS, str(folder / "resolv.conf")]
 
 
 def looks_up(process: subprocess.Popen[bytes]) -> bool:
@@ -137,7 +129,6 @@ def looks_up(process: subprocess.Popen[bytes]) -> bool:
     return "0100007F:0035 01" in Path(f"/proc/{process.pid}/net/udp").read_text()
 
 
-@NETWORK
 @SIGNALS
 def test_a_signal_ends_the_look_up_of_a_name(number: signal.Signals, tmp_path: Path) -> None:
     settings = {**KEYS, "image_url": "http://grafana.test" + RENDER}
@@ -146,7 +137,6 @@ def test_a_signal_ends_the_look_up_of_a_name(number: signal.Signals, tmp_path: P
     stopped_in_one_line(stop(process, number), number)
 
 
-@NETWORK
 @pytest.mark.parametrize("setting", ["image_url", "publish_if_url"])
 def test_the_deadline_ends_the_look_up_of_a_name(setting: str, tmp_path: Path) -> None:
     deadline = starts(4)

@@ -1,7 +1,6 @@
 """What surrounds the run: a host of two addresses, a wrong clock, no libraries, no threads, a mistake of our own."""
 
 import os
-import shutil
 import socket
 import ssl
 import subprocess
@@ -15,14 +14,11 @@ import trustme
 from support.paths import BANNER, TOP
 from support.peers import Peer, answers, paths
 from support.script import GOOD, KEYS, RENDER, SIZE, environment, one_line, publishing, run
-from support.tools import allowed
+from support.tools import namespace, tool
 
 grafana_handler = paths({"/render/": answers(200, GOOD)})
 
 
-@pytest.mark.skipif(
-    not allowed(["unshare", "--mount"]), reason="needs root and util-linux, for a file of hosts of its own"
-)
 @pytest.mark.parametrize("order", [("127.0.0.1", "127.0.0.2"), ("127.0.0.2", "127.0.0.1")], ids=" ".join)
 def test_a_hosts_second_address_is_tried_where_the_first_is_silent(order: tuple[str, str], tmp_path: Path) -> None:
     (tmp_path / "hosts").write_text("".join(f"{address} grafana.test\n" for address in order))
@@ -32,17 +28,16 @@ def test_a_hosts_second_address_is_tried_where_the_first_is_silent(order: tuple[
         silent.listen(0)
         first.connect(silent.getsockname())  # it waits to be accepted, and leaves no room for another
         settings = {"image_url": f"http://grafana.test:{grafana.port}{RENDER}{SIZE}"}
-        before = ["unshare", "--mount", "sh", "-c", own_hosts, "sh", str(tmp_path / "hosts")]
+        before = [*namespace("--mount"), "sh", "-c", own_hosts, "sh", str(tmp_path / "hosts")]
         done = run(tmp_path, settings, "--dry-run", before=before)
     assert done.status == 0, done
     assert len(grafana.requests) == 2
 
 
-@pytest.mark.skipif(not shutil.which("faketime"), reason="needs faketime: apt-get install faketime")
 def test_a_clock_that_is_off_by_decades_adds_no_line(tmp_path: Path, tls: ssl.SSLContext, ca_file: str) -> None:
     with Peer(grafana_handler, tls) as grafana:  # its certificate is good from 2000 on
         settings = {"image_url": grafana.url + RENDER + SIZE, "REQUESTS_CA_BUNDLE": ca_file}
-        done = run(tmp_path, settings, "--dry-run", before=["faketime", "2001-01-01"])
+        done = run(tmp_path, settings, "--dry-run", before=[tool("faketime", "apt-get install faketime"), "2001-01-01"])
     assert (done.status, done.stderr) == (0, "")
     assert one_line(done.stdout)
 

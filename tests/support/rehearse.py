@@ -12,6 +12,8 @@ from typing import Final
 from support.paths import TESTS
 
 REHEARSE: Final = TESTS / "rehearse"
+# Tests that are a background job have Ctrl-C ignored, and hand that on; what a person types has not.
+AS_TYPED: Final = ["env", "--default-signal=INT"]
 # Where it is installed, once, by whichever test comes first.
 CACHE: Final = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 
@@ -64,7 +66,7 @@ class Terminal:
 def terminal(environment: Mapping[str, str], *arguments: str) -> Iterator[Terminal]:
     """tests/rehearse in a terminal, where Ctrl-C reaches what a person's does; ended at the latest at the end."""
     end, other_end = os.openpty()
-    command = ["setsid", "--ctty", str(REHEARSE), *arguments]
+    command = [*AS_TYPED, "setsid", "--ctty", str(REHEARSE), *arguments]
     with subprocess.Popen(command, env=environment, stdin=other_end, stdout=other_end, stderr=other_end) as process:
         os.close(other_end)
         while os.tcgetpgrp(end) == 0 and process.poll() is None:  # a key that is pressed earlier reaches nobody

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from support.tools import BASE, container_engine, tool
+from support.tools import BASE, container_engine, namespace, tool
 
 BROKEN = "echo 'Error: runc create failed:' >&2; echo '  operation not permitted' >&2; exit 126"
 
@@ -27,6 +27,12 @@ def test_a_tool_is_found_or_the_way_to_get_it_is_said(programs: Path) -> None:
     assert tool("here", "nothing to do") == str(programs / "here")
     with pytest.raises(pytest.skip.Exception, match=r"^needs gone: apt-get install gone$"):
         tool("gone", "apt-get install gone")
+
+
+@pytest.mark.usefixtures("programs")
+def test_without_the_right_to_namespaces_the_way_to_it_is_said() -> None:
+    with pytest.raises(pytest.skip.Exception, match="run the tests as root, with util-linux"):
+        namespace("--mount")
 
 
 @pytest.mark.usefixtures("programs")

@@ -3,7 +3,6 @@
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
 from typing import Final
 
 import pytest
@@ -11,6 +10,8 @@ import pytest
 from support.paths import TOP
 
 BASE: Final = re.findall("^FROM (docker.io/[^ \n]+)", (TOP / "Dockerfile").read_text(), re.MULTILINE)[-1]
+PROCESS_1: Final = ("--pid", "--fork", "--mount-proc", "--kill-child")  # namespaces in which a command is process 1
+IN_REQUIREMENTS: Final = "it is in tests/requirements.txt: start the tests by tests/run"
 REMEDY: Final = (
     "where limits are refused: CONTAINERS_CONF=.ci/containers.conf; where no image comes: tests/tools/base_image"
 )
@@ -23,9 +24,19 @@ def tool(name: str, advice: str) -> str:
     return path
 
 
-def allowed(command: Sequence[str]) -> bool:
-    """Tells whether this machine lets us run programs by this command."""
-    return bool(shutil.which(command[0])) and subprocess.run([*command, "true"], capture_output=True).returncode == 0
+def a_clone() -> str:
+    """The path of git, where this is a clone: what git does not know is no part of the project."""
+    if not (TOP / ".git").exists():
+        pytest.skip("needs a clone: git clone")
+    return tool("git", "apt-get install git")
+
+
+def namespace(*options: str) -> list[str]:
+    """What to put before a command that is to run in namespaces of its own."""
+    command = ["unshare", *options]
+    if not shutil.which("unshare") or subprocess.run([*command, "true"], capture_output=True).returncode:
+        pytest.skip("needs the right to make namespaces: run the tests as root, with util-linux")
+    return command
 
 
 def container_engine() -> str:
