@@ -245,12 +245,17 @@ def _images(cluster: Path) -> None:
         subprocess.run([cluster / "load", archive], check=True, stdout=subprocess.DEVNULL)
 
 
+def switch_on(cluster: Path) -> None:
+    """Starts the node; once more where a busy machine's kubelet was there before its containerd, and gave up."""
+    until("the cluster is up", 300, lambda: not subprocess.run([cluster / "up"], stdout=subprocess.DEVNULL).returncode)
+
+
 def _emptied(cluster: Path) -> None:
     tool("podman", "apt-get install podman, for the cluster's images")
     tool("go", "https://go.dev/dl, for the cluster's images")
     subprocess.run([cluster / "down", "--wipe"], check=True, stdout=subprocess.DEVNULL)
     _images(cluster)
-    subprocess.run([cluster / "up"], check=True, stdout=subprocess.DEVNULL)
+    switch_on(cluster)
     shell = ["bash", "-c", f'eval "$("{cluster}/env")" && env -0']
     said = subprocess.run(shell, check=True, capture_output=True, text=True).stdout
     os.environ.update(dict(pair.split("=", 1) for pair in said.split("\0") if pair))

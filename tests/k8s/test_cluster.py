@@ -553,7 +553,7 @@ def test_after_a_power_cut_of_the_node_the_graph_is_still_there() -> None:
     cluster = Path(os.environ["BANNER_CLUSTER"])
     first = first_sample()
     subprocess.run([cluster / "down"], check=True, stdout=subprocess.DEVNULL)
-    subprocess.run([cluster / "up"], check=True, stdout=subprocess.DEVNULL)
+    kube.switch_on(cluster)
     monitoring("rollout", "status", "deployment/x", "--timeout", "120s")
     monitoring("rollout", "restart", "deployment/json-exporter")  # it knows the certificate that X had before
     until("Prometheus answers", 120, answers)
