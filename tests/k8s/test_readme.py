@@ -11,7 +11,6 @@ from support.paths import K8S
 
 from k8s import kube, manifests
 from k8s.kube import kubectl, until
-from k8s.test_addon import commands as beside
 
 pytestmark = [pytest.mark.xdist_group("cluster"), pytest.mark.timeout(900)]
 
@@ -29,7 +28,6 @@ def commands(*verbs: str) -> list[str]:
 
 LOOKS, FORWARDS, CHANGES = commands("get", "logs"), commands("port-forward"), commands("patch", "rollout")
 DIFFS = commands("diff")
-BESIDE = {one for name in ("kube-prometheus", "kube-prometheus-stack") for part in beside(name) for one in part}
 GENERATE = "k8s/components/accounts/generate.py"  # test_static.py runs it
 DELETES = [one for one in README.partition("## Away again")[2].splitlines() if one in BLOCKS]
 
@@ -49,7 +47,7 @@ def test_every_command_is_run_by_a_test_or_needs_another_machine() -> None:
     applied = {"k8s" if folder == "." else f"k8s/{folder}" for folder in manifests.APPLIED}
     tested = [one for one in commands("apply", "delete") if shlex.split(one)[-1] in applied]
     elsewhere = [one for one in COMMANDS if one.startswith(("civo ", "docker ", "kind "))]
-    assert {*LOOKS, *FORWARDS, *CHANGES, *DIFFS, *BESIDE, GENERATE, *tested, *elsewhere} == {*COMMANDS}
+    assert {*LOOKS, *FORWARDS, *CHANGES, *DIFFS, GENERATE, *tested, *elsewhere} == {*COMMANDS}
 
 
 @pytest.mark.parametrize("command", LOOKS)
