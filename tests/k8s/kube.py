@@ -245,9 +245,11 @@ def _images(cluster: Path) -> None:
         subprocess.run([cluster / "load", archive], check=True, stdout=subprocess.DEVNULL)
 
 
-def switch_on(cluster: Path) -> None:
-    """Starts the node; once more where a busy machine's kubelet was there before its containerd, and gave up."""
-    until("the cluster is up", 300, lambda: not subprocess.run([cluster / "up"], stdout=subprocess.DEVNULL).returncode)
+def switched_on(cluster: Path) -> bool:
+    """Starts what of the node does not run. On a busy machine its kubelet may be there before its containerd, and
+    give up, while the API server still takes the node for ready: so it is asked again until all is there.
+    """
+    return subprocess.run([cluster / "up"], stdout=subprocess.DEVNULL).returncode == 0
 
 
 def _emptied(cluster: Path) -> None:
@@ -255,7 +257,7 @@ def _emptied(cluster: Path) -> None:
     tool("go", "https://go.dev/dl, for the cluster's images")
     subprocess.run([cluster / "down", "--wipe"], check=True, stdout=subprocess.DEVNULL)
     _images(cluster)
-    switch_on(cluster)
+    until("the cluster is up", 300, lambda: switched_on(cluster))
     shell = ["bash", "-c", f'eval "$("{cluster}/env")" && env -0']
     said = subprocess.run(shell, check=True, capture_output=True, text=True).stdout
     os.environ.update(dict(pair.split("=", 1) for pair in said.split("\0") if pair))

@@ -553,10 +553,9 @@ def test_after_a_power_cut_of_the_node_the_graph_is_still_there() -> None:
     cluster = Path(os.environ["BANNER_CLUSTER"])
     first = first_sample()
     subprocess.run([cluster / "down"], check=True, stdout=subprocess.DEVNULL)
-    kube.switch_on(cluster)
+    until("Prometheus answers", 300, lambda: kube.switched_on(cluster) and answers())
     monitoring("rollout", "status", "deployment/x", "--timeout", "120s")
     monitoring("rollout", "restart", "deployment/json-exporter")  # it knows the certificate that X had before
-    until("Prometheus answers", 120, answers)
     series_back()
     assert first_sample() == first
     numbers = itertools.count()
