@@ -10,7 +10,9 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Sequence
+from pathlib import Path
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -35,6 +37,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     settings = "in the environment: AUTH_TOKEN, RATE_LIMIT_MAX_LIMIT; RENDER_SECONDS of CPU, 0 if not said"
     renderer = stand_ins.add_parser("renderer", help="Grafana's image renderer", epilog=settings)
     renderer.add_argument("--port", type=int, default=8081, help="default: 8081")
+    history = stand_ins.add_parser("history", help="writes an account's past as OpenMetrics, for promtool")
+    history.add_argument("--name", default="NAME", help="the account's name (default: NAME)")
+    history.add_argument("--days", type=int, default=30, help="how far it goes back (default: 30)")
+    history.add_argument("file", type=Path, help="the file that is written")
     return parser.parse_args(argv)
 
 
@@ -64,6 +70,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         with Renderer(os.environ["AUTH_TOKEN"], bind="0.0.0.0", **asked) as renderer:  # noqa: S104 - a container
             print(f"the renderer at {renderer.url}", flush=True)
             threading.Event().wait()
+    elif settings.stand_in == "history":
+        from rehearsal.history import open_metrics
+        from rehearsal.x import youth
+
+        now = time.time()
+        lines = open_metrics(settings.name, now, settings.days, youth(now)[-1][1])
+        settings.file.write_text("".join(f"{line}\n" for line in lines))
     else:
         from rehearsal.grafana import Grafana, Link
 
