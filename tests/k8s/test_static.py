@@ -15,6 +15,7 @@ import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
+from rehearsal.grafana import PANEL
 from support.paths import K8S, TOP
 from support.tools import tool
 
@@ -539,9 +540,8 @@ def test_dashboard_job_exporter_and_alerts_speak_of_the_same_series(folder: str)
         assert f"/api/datasources/proxy/uid/{asked['var-datasource']}/api/v1/query" == condition.path
         [target] = panel["targets"]
         assert target["datasource"] == panel["datasource"]
-        assert (
-            target["expr"].replace("$account", asked["var-account"]) == f'{metric}{{username="{settings["account"]}"}}'
-        )
+        series = f'{metric}{{username="{settings["account"]}"}}'
+        assert target["expr"].replace("$account", asked["var-account"]) == PANEL.replace("SERIES", series)
         assert query == f'banner:publish{{publish="{settings["publish"]}",username="{settings["account"]}"}}'
         assert settings["publish"] in {rule["labels"]["publish"] for rule in recorded(groups, "banner:publish")}
         assert (image.scheme, image.netloc) == (condition.scheme, condition.netloc)

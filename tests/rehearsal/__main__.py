@@ -31,6 +31,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     source = grafana.add_mutually_exclusive_group(required=True)
     source.add_argument("--x", metavar="URL", help="draw the history of the stand-in X whose page is there")
     source.add_argument("--prometheus", metavar="URL", help="draw what this Prometheus knows")
+    source.add_argument("--provisioned", type=Path, metavar="FILE", help="draw what the data sources in it know")
     grafana.add_argument("--data-source", metavar="UID", default="P1809F7CD0C75ACF3", help="default: kube-prometheus'")
     grafana.add_argument("--password", help="let nobody in but the user admin with this password")
     grafana.add_argument("--token", help="let nobody in but who has this service account's token")
@@ -78,14 +79,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         lines = open_metrics(settings.name, now, settings.days, youth(now)[-1][1])
         settings.file.write_text("".join(f"{line}\n" for line in lines))
     else:
-        from rehearsal.grafana import Grafana, Link
+        from rehearsal.grafana import Grafana, Link, provisioned
 
         names = [f"GF_RENDERING_{name}" for name in ("SERVER_URL", "CALLBACK_URL", "RENDERER_TOKEN")]
         link = Link(*(os.environ[name] for name in names)) if names[0] in os.environ else None
         asked = {
             name: getattr(settings, name) for name in ("x", "prometheus", "data_source", "password", "token", "port")
         }
-        with Grafana(bind="0.0.0.0", link=link, **asked) as grafana:  # noqa: S104 - a container
+        sources = provisioned(settings.provisioned.read_text()) if settings.provisioned else None
+        with Grafana(bind="0.0.0.0", link=link, data_sources=sources, **asked) as grafana:  # noqa: S104 - a container
             print(f"Grafana at {grafana.url}", flush=True)
             threading.Event().wait()
 
