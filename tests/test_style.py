@@ -42,6 +42,20 @@ def test_yaml() -> None:
     finds_nothing(["yamllint", "--strict", *found], IN_REQUIREMENTS)
 
 
+@pytest.mark.parametrize(
+    ("schema", "names"),
+    [
+        ("renovate", ".github/renovate.json"),
+        ("github-issue-config", ".github/ISSUE_TEMPLATE/config.yml"),
+        ("github-issue-forms", ".github/ISSUE_TEMPLATE/*.yaml"),
+    ],
+)
+def test_settings_of_github_and_renovate(schema: str, names: str) -> None:
+    found = [file for file in files() if file.match(names)]
+    assert found
+    finds_nothing(["check-jsonschema", "--builtin-schema", f"vendor.{schema}", *found], IN_REQUIREMENTS)
+
+
 def test_workflows() -> None:
     found = [file for file in files() if file.parent == Path(".github/workflows")]
     assert found
