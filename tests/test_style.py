@@ -46,7 +46,6 @@ def test_yaml() -> None:
     ("schema", "names"),
     [
         ("renovate", ".github/renovate.json"),
-        ("github-issue-config", ".github/ISSUE_TEMPLATE/config.yml"),
         ("github-issue-forms", ".github/ISSUE_TEMPLATE/*.yaml"),
     ],
 )

@@ -37,8 +37,8 @@ def test_x_s_own_word_for_a_new_banner_is_another_address() -> None:
         """Those of the last five minutes, where Prometheus has started anew."""
         return {one["metric"]["url"] for one in kube.series("x_user_banner_info")}
 
-    until("an address of the banner", 150, addresses)
-    before = addresses()
+    X().follow()
+    before = until("an address of the banner", 150, addresses)
     X().follow()
     until("another address", 150, lambda: addresses() - before)
 
