@@ -183,6 +183,16 @@ def test_every_script_that_a_step_calls_is_there_and_every_script_is_called() ->
     assert {f".github/scripts/{script.name}" for script in SCRIPTS.iterdir()} <= called
 
 
+def test_each_kubernetes_that_the_readme_promises_is_tried() -> None:
+    tried = dict(jobs())["cluster.yaml: rehearsal"]["strategy"]["matrix"]["kubernetes"]
+    nodes = re.findall(
+        r"\[(1\.\d+)\]=kindest/node:v\1\.\d+@sha256:[0-9a-f]{64}$", (SCRIPTS / "cluster").read_text(), re.MULTILINE
+    )
+    promised = re.findall(r"any Kubernetes (1\.\d+) to (1\.\d+)", (TOP / "k8s/README.md").read_text())
+    assert tried == nodes
+    assert promised == [(tried[0], tried[-1])]
+
+
 def test_every_reason_to_skip_is_one_of_a_test() -> None:
     lines = (TOP / ".github/skipped").read_text().splitlines()
     reasons = [line for line in lines if not line.startswith("#")]

@@ -104,6 +104,14 @@ def test_what_an_overlay_merges_into_the_settings_reaches_their_places() -> None
     assert (merged["account"], merged["panel"]) == ("alice", "4")
 
 
+def test_one_line_of_the_stack_takes_the_published_image(tmp_path: Path) -> None:
+    folder = shutil.copytree(manifests.copy(), tmp_path / "k8s")
+    file = folder / "kustomization.yaml"
+    file.write_text(re.sub("^# (?=images: )", "", file.read_text(), flags=re.MULTILINE))
+    images = [container["image"] for _, container in containers((find(build(str(folder)), "CronJob", "banner"),))]
+    assert images == [f"ghcr.io/OWNER/banner:{VERSION}"]
+
+
 @pytest.fixture
 def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What git fetches of this version of github.com/OWNER/banner is what is here."""
