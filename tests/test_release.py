@@ -20,6 +20,7 @@ WORKFLOWS = sorted((TOP / ".github/workflows").glob("*.yaml"))
 SCRIPTS = TOP / ".github/scripts"
 
 NEWS = "- It is new."
+
 # Where this project's version stands. Other projects' versions stand beside it, and the changelog has earlier ones.
 NUMBER = r"(\d+\.\d+\.\d+)"
 SAID = (
@@ -288,8 +289,8 @@ def test_the_manifests_of_a_release_name_each_image_by_its_digest_and_bring_no_k
     for name, text in texts.items():
         objects = [one for one in yaml.load_all(text, manifests.Loader) if one]
         assert [one for one in objects if one["kind"] == "Secret" and one["metadata"]["name"] == "banner-keys"] == []
-        jobs = [manifests.pod(one) for one in objects if one["kind"] == "CronJob"]
-        images = [container["image"] for job in jobs if job for container in job["spec"]["containers"]]
+        cronjobs = tuple(one for one in objects if one["kind"] == "CronJob")
+        images = [container["image"] for _, container in manifests.containers(cronjobs)]
         assert images == ["@".join(pair) for pair in ours if name != "setup.yaml"]
 
 
