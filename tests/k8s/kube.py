@@ -3,10 +3,12 @@
 import functools
 import json
 import os
+import re
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -19,6 +21,8 @@ from support.tools import tool
 
 OURS: Final = "app.kubernetes.io/part-of=banner"
 JOB: Final = "app.kubernetes.io/name=banner,batch.kubernetes.io/job-name"
+# Whether the cluster pulls Grafana and its renderer, as kind does, or has stand-ins under their names.
+REAL_GRAFANA: Final = "BANNER_REAL_GRAFANA" in os.environ
 
 T = TypeVar("T")
 
@@ -75,6 +79,20 @@ def until(what: str, seconds: float, ask: Callable[[], T]) -> T:
         assert time.monotonic() < end, f"not after {seconds} s: {what}; the last answer: {answer!r}"
         time.sleep(1)  # neither Prometheus nor the stand-in can be waited for but by asking
     return answer
+
+
+@contextmanager
+def forwarded(service: str, port: int) -> Iterator[str]:
+    """The URL on this machine of a port of a Service, for as long as a with statement lasts."""
+    command = ["kubectl", "--namespace", "monitoring", "port-forward", f"service/{service}", f":{port}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as forward:
+        try:
+            assert forward.stdout
+            ready = re.match(r"Forwarding from 127.0.0.1:(\d+) ", forward.stdout.readline())
+            assert ready, f"no port-forward to {service}"
+            yield f"http://127.0.0.1:{ready[1]}"
+        finally:
+            forward.terminate()
 
 
 def service(name: str) -> str:

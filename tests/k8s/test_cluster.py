@@ -297,7 +297,7 @@ def test_the_network_policies_open_and_close(
         "containers": [
             {
                 "name": "probe",
-                "image": "localhost/banner-rehearsal:1.0.0",
+                "image": "localhost/banner-rehearsal:1.1.0",
                 "command": ["python", "-c", PROBE, *sorted(opens | closed)],
             }
         ],
@@ -362,7 +362,7 @@ def late(name: str, **pod: Any) -> Any:
 
 @pytest.mark.usefixtures("suspended")
 def test_a_run_that_starts_late_is_over_within_a_minute_of_its_making() -> None:
-    sleeper = {"name": "late", "image": "localhost/banner-rehearsal:1.0.0", "command": ["python", "-c", LATE]}
+    sleeper = {"name": "late", "image": "localhost/banner-rehearsal:1.1.0", "command": ["python", "-c", LATE]}
     gate = {"name": "banner/late"}  # the scheduler leaves it alone: no node takes the pod
     X().answers(upload="silent")
     try:

@@ -142,7 +142,7 @@ PEM = "-----BEGIN.+-----\n"
 def curious(scheme: str) -> list[object]:
     """A pod and a Service of that name in the namespace elsewhere."""
     command = ["python", "-c", CURIOUS, scheme]
-    container = {"name": scheme, "image": "localhost/banner-rehearsal:1.0.0", "command": command}
+    container = {"name": scheme, "image": "localhost/banner-rehearsal:1.1.0", "command": command}
     spec = {"containers": [container | {"securityContext": {"runAsUser": 0}}], "terminationGracePeriodSeconds": 0}
     metadata = {"name": scheme, "namespace": "elsewhere", "labels": {"app": scheme}}
     service = {"selector": {"app": scheme}, "ports": [{"port": 443}]}
