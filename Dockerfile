@@ -1,6 +1,6 @@
 # The job's image: banner.py and what it imports, ready compiled, on the slim image of Python. No pip, no shell script.
 #
-#     docker build -t localhost/banner:1.0.0 .
+#     docker build -t localhost/banner:1.1.0 .
 
 FROM docker.io/library/python:3.15-slim AS build
 WORKDIR /build
@@ -15,7 +15,7 @@ RUN chmod -R a+rX /banner && python -m compileall -q --invalidation-mode uncheck
 FROM docker.io/library/python:3.15-slim
 LABEL org.opencontainers.image.title="banner" \
       org.opencontainers.image.description="Publishes a Grafana panel as the banner of an X profile, once" \
-      org.opencontainers.image.version="1.0.0" \
+      org.opencontainers.image.version="1.1.0" \
       org.opencontainers.image.licenses="MIT" \
       org.opencontainers.image.base.name="docker.io/library/python:3.15-slim"
 COPY --from=build /banner /banner

@@ -75,7 +75,7 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
-__version__ = "1.0.0"
+__version__ = "1.1.0"
 Settings = Mapping[str, str]
 
 MAX_PICTURE, MAX_JSON = 5_000_000, 1_000_000  # bytes; X takes pictures under 5 MB, and 64 MB hold it all

@@ -4,7 +4,12 @@ import ssl
 
 import pytest
 import trustme
+from hypothesis import HealthCheck, settings
 from support.tools import container_engine
+
+# An example may take as long as it does on a busy machine; by default it has 0.2 seconds.
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
 
 
 @pytest.fixture(scope="session")

@@ -19,20 +19,30 @@ from support.paths import TOP
 from support.tools import IN_REQUIREMENTS, a_clone, tool
 
 README = (TOP / "README.md").read_text()
-REHEARSE, IMAGE_URL, REHEARSE_OWN, BUILD, DRY_RUN, PUBLISH, TOKEN, PULL, TESTS = RUN = [
+REHEARSE, IMAGE_URL, REHEARSE_OWN, BUILD, DRY_RUN, PUBLISH, TOKEN, PULL, TESTS = HERE = [
     "./tests/rehearse",
     "image_url='http://grafana:3000/render/d-solo/wR0Yf26Gk/twitter-followers?orgId=1&from=now-4h&to=now"
     "&timezone=Europe%2FAmsterdam&panelId=panel-2&width=1500&height=500&hideLogo=true'",
     'image_url="$image_url" ./tests/rehearse',
-    "docker build -t localhost/banner:1.0.0 .",
+    "docker build -t localhost/banner:1.1.0 .",
     'docker run --rm -e image_url="$image_url" -e image_path=/out/banner.png -v "$PWD:/out" '
-    "localhost/banner:1.0.0 --dry-run",
-    "docker run --rm --env-file .env localhost/banner:1.0.0",
+    "localhost/banner:1.1.0 --dry-run",
+    "docker run --rm --env-file .env localhost/banner:1.1.0",
     'echo "RENDERER_TOKEN=$(openssl rand -hex 32)" >>.env',
     "git pull",
     "./tests/run",
 ]
+SIGNED = "needs an image that the workflow `release` has signed"
+ELSEWHERE = [  # by tests/test_release.py
+    "docker pull ghcr.io/OWNER/banner:1.1.0",
+    "docker tag ghcr.io/OWNER/banner:1.1.0 localhost/banner:1.1.0",
+]
 NOT_RUN = {
+    "cosign verify ghcr.io/OWNER/banner:1.1.0 --certificate-oidc-issuer https://token.actions.githubusercontent.com "
+    "--certificate-identity https://github.com/OWNER/banner/.github/workflows/release.yaml@refs/tags/v1.1.0": SIGNED,
+    "gh attestation verify oci://ghcr.io/OWNER/banner:1.1.0 --repo OWNER/banner": SIGNED,
+    "gh attestation verify oci://ghcr.io/OWNER/banner:1.1.0 --repo OWNER/banner "
+    "--predicate-type https://spdx.dev/Document/v2.3 --format json": SIGNED,
     "sudo systemctl enable --now banner.timer": "would change this machine's systemd; the units are verified by it",
     "docker compose up -d": "needs Grafana's images; the file is checked against the compose specification",
 }
@@ -45,7 +55,7 @@ def blocks(language: str) -> list[str]:
 
 def test_every_command_of_the_readme_is_run_here_or_has_its_reason() -> None:
     commands = [line for block in blocks("sh") for line in block.splitlines()]
-    assert set(commands) == {*RUN, *NOT_RUN}
+    assert set(commands) == {*HERE, *ELSEWHERE, *NOT_RUN}
 
 
 def test_every_address_of_a_picture_moves_with_the_time() -> None:
@@ -59,7 +69,8 @@ def test_every_link_within_the_project_leads_somewhere() -> None:
     titles = re.findall("^#+ (.*)$", README, re.MULTILINE)
     headings = {"#" + re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}
     assert links
-    assert [path for path, _ in links if not (TOP / path).exists()] == []
+    files = [re.sub(r"^../../actions/(workflows/\w+[.]yaml)(/badge.svg)?$", r".github/\1", path) for path, _ in links]
+    assert [path for path in files if not (TOP / path).exists()] == []
     assert [anchor for path, anchor in links if anchor and not path and anchor not in headings] == []
 
 
@@ -204,7 +215,7 @@ def test_the_crontabs_line_runs_the_job_and_never_two_at_once(tmp_path: Path) ->
         assert (second.stdout, second.stderr) == (b"", b"")
         started = (tmp_path / "started").read_text()
     assert first.wait() == 0
-    assert started == f"run --rm --env-file {tmp_path}/.env localhost/banner:1.0.0\n"
+    assert started == f"run --rm --env-file {tmp_path}/.env localhost/banner:1.1.0\n"
     assert (tmp_path / "started").read_text() == started
     assert (tmp_path / "logged").read_text().splitlines() == ["-t banner", "published: what it says", "-t banner"]
 

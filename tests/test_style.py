@@ -6,14 +6,7 @@ from pathlib import Path
 
 import pytest
 from support.paths import TOP
-from support.tools import IN_REQUIREMENTS, a_clone, tool
-
-
-def files() -> list[Path]:
-    """The project's own, by their path from the top: all that git knows or would take."""
-    command = [a_clone(), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    listed = subprocess.run(command, cwd=TOP, check=True, capture_output=True, text=True).stdout
-    return [Path(name) for name in listed.split("\0") if (TOP / name).is_file()]
+from support.tools import IN_REQUIREMENTS, files, tool
 
 
 def finds_nothing(command: Sequence[str | Path], advice: str) -> None:
@@ -47,3 +40,23 @@ def test_yaml() -> None:
     found = [file for file in files() if file.suffix in (".yaml", ".yml")]
     assert found
     finds_nothing(["yamllint", "--strict", *found], IN_REQUIREMENTS)
+
+
+@pytest.mark.parametrize(
+    ("schema", "names"),
+    [
+        ("renovate", ".github/renovate.json"),
+        ("github-issue-forms", ".github/ISSUE_TEMPLATE/*.yaml"),
+    ],
+)
+def test_settings_of_github_and_renovate(schema: str, names: str) -> None:
+    found = [file for file in files() if file.match(names)]
+    assert found
+    finds_nothing(["check-jsonschema", "--builtin-schema", f"vendor.{schema}", *found], IN_REQUIREMENTS)
+
+
+def test_workflows() -> None:
+    found = [file for file in files() if file.parent == Path(".github/workflows")]
+    assert found
+    finds_nothing(["actionlint", *found], ".ci/programs actionlint")
+    finds_nothing(["zizmor", "--offline", "--no-progress", ".github"], IN_REQUIREMENTS)

@@ -1,5 +1,6 @@
 """All of ours beside a Prometheus that runs already, and away again, by the commands of k8s/README.md."""
 
+import base64
 import os
 import re
 import shlex
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+import requests
 from support.paths import K8S, TESTS
 from support.tools import tool
 
@@ -90,7 +92,7 @@ def overlay(name: str) -> Path:
     """The addon with the stand-in for X, and with the sign-in that the stand-in Grafana of the chart wants."""
     folder = manifests.copy() / f"rehearsal-of-{name}"
     if not folder.exists():
-        token = ["grafana_token=test-grafana-token"] if name.endswith("stack") else []
+        token = [f"grafana_token={grafana_token()}"] if name.endswith("stack") else []
         keys = {"name": "banner-keys", "namespace": "monitoring", "behavior": "merge"}
         manifests.overlay(
             folder.name,
@@ -100,6 +102,23 @@ def overlay(name: str) -> Path:
             secretGenerator=[keys | {"literals": token}],
         )
     return folder
+
+
+def grafana_token() -> str:
+    """The token of a service account of the chart's Grafana, which is a Viewer; the stand-in knows one."""
+    if not kube.REAL_GRAFANA:
+        return "test-grafana-token"
+    name = "kube-prometheus-stack-grafana"
+    monitoring("rollout", "status", f"deployment/{name}", "--timeout", "300s")
+    secret = objects("secret", name)[0]["data"]
+    admin, password = (base64.b64decode(secret[f"admin-{what}"]).decode() for what in ("user", "password"))
+    with kube.forwarded(name, 80) as url, requests.Session() as session:
+        session.auth = (admin, password)
+        account = session.post(f"{url}/api/serviceaccounts", json={"name": "banner", "role": "Viewer"})
+        assert account.ok, account.text
+        token = session.post(f"{url}/api/serviceaccounts/{account.json()['id']}/tokens", json={"name": "banner"})
+        assert token.ok, token.text
+        return str(token.json()["key"])
 
 
 def commands(name: str) -> tuple[list[str], list[str]]:

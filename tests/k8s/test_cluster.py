@@ -256,24 +256,6 @@ def provided(kind: str, name: str, key: str) -> bool:
     return not key or key in found.get("data", {})
 
 
-PROBE = """
-import json, socket, sys, time
-from concurrent.futures import ThreadPoolExecutor
-
-def opens(peer):
-    host, port = peer.rsplit(":", 1)
-    end = time.monotonic() + 8  # the policies know a new pod after a second or two
-    while time.monotonic() < end:
-        try:
-            socket.create_connection((host, int(port)), 3).close()
-            return True
-        except OSError:
-            pass
-    return False
-
-peers = sys.argv[1:]
-print(json.dumps(dict(zip(peers, ThreadPoolExecutor().map(opens, peers)))))
-"""
 GRAFANA, PROMETHEUS, RENDERER = "grafana:3000", "prometheus-k8s:9090", "image-renderer:8081"
 EXPORTER, DNS = "json-exporter:7979", "kube-dns.kube-system:53"
 
@@ -291,25 +273,7 @@ EXPORTER, DNS = "json-exporter:7979", "kube-dns.kube-system:53"
 def test_the_network_policies_open_and_close(
     who: str, labels: dict[str, str], opens: set[str], closed: set[str]
 ) -> None:
-    name = f"probe-{who.split()[-1].lower()}"
-    spec = {
-        "restartPolicy": "Never",
-        "containers": [
-            {
-                "name": "probe",
-                "image": "localhost/banner-rehearsal:1.0.0",
-                "command": ["python", "-c", PROBE, *sorted(opens | closed)],
-            }
-        ],
-    }
-    metadata = {"name": name, "labels": labels}
-    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
-    monitoring("create", "--filename", "-", stdin=json.dumps(pod))
-    try:
-        monitoring("wait", f"pod/{name}", "--for", "jsonpath={.status.phase}=Succeeded", "--timeout", "120s")
-        answer = json.loads(monitoring("logs", name))
-    finally:
-        monitoring("delete", "pod", name, "--now", "--wait=false")
+    answer = kube.opens(who.split()[-1].lower(), labels, opens | closed)
     assert answer == dict.fromkeys(opens, True) | dict.fromkeys(closed, False)
 
 
@@ -362,7 +326,7 @@ def late(name: str, **pod: Any) -> Any:
 
 @pytest.mark.usefixtures("suspended")
 def test_a_run_that_starts_late_is_over_within_a_minute_of_its_making() -> None:
-    sleeper = {"name": "late", "image": "localhost/banner-rehearsal:1.0.0", "command": ["python", "-c", LATE]}
+    sleeper = {"name": "late", "image": "localhost/banner-rehearsal:1.1.0", "command": ["python", "-c", LATE]}
     gate = {"name": "banner/late"}  # the scheduler leaves it alone: no node takes the pod
     X().answers(upload="silent")
     try:

@@ -37,8 +37,8 @@ def test_x_s_own_word_for_a_new_banner_is_another_address() -> None:
         """Those of the last five minutes, where Prometheus has started anew."""
         return {one["metric"]["url"] for one in kube.series("x_user_banner_info")}
 
-    until("an address of the banner", 150, addresses)
-    before = addresses()
+    X().follow()
+    before = until("an address of the banner", 150, addresses)
     X().follow()
     until("another address", 150, lambda: addresses() - before)
 
@@ -142,7 +142,7 @@ PEM = "-----BEGIN.+-----\n"
 def curious(scheme: str) -> list[object]:
     """A pod and a Service of that name in the namespace elsewhere."""
     command = ["python", "-c", CURIOUS, scheme]
-    container = {"name": scheme, "image": "localhost/banner-rehearsal:1.0.0", "command": command}
+    container = {"name": scheme, "image": "localhost/banner-rehearsal:1.1.0", "command": command}
     spec = {"containers": [container | {"securityContext": {"runAsUser": 0}}], "terminationGracePeriodSeconds": 0}
     metadata = {"name": scheme, "namespace": "elsewhere", "labels": {"app": scheme}}
     service = {"selector": {"app": scheme}, "ports": [{"port": 443}]}

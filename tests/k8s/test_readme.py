@@ -29,6 +29,9 @@ def commands(*verbs: str) -> list[str]:
 LOOKS, FORWARDS, CHANGES = commands("get", "logs"), commands("port-forward"), commands("patch", "rollout")
 DIFFS = commands("diff")
 GENERATE = "k8s/components/accounts/generate.py"  # test_static.py runs it
+RELEASE = (
+    README.partition("## Without a clone")[2].partition("\n## ")[0].splitlines()
+)  # tests/test_release.py runs them
 DELETES = [one for one in README.partition("## Away again")[2].splitlines() if one in BLOCKS]
 
 
@@ -47,7 +50,8 @@ def test_every_command_is_run_by_a_test_or_needs_another_machine() -> None:
     applied = {"k8s" if folder == "." else f"k8s/{folder}" for folder in manifests.APPLIED}
     tested = [one for one in commands("apply", "delete") if shlex.split(one)[-1] in applied]
     elsewhere = [one for one in COMMANDS if one.startswith(("civo ", "docker ", "kind "))]
-    assert {*LOOKS, *FORWARDS, *CHANGES, *DIFFS, GENERATE, *tested, *elsewhere} == {*COMMANDS}
+    released = [one for one in COMMANDS if one in RELEASE]
+    assert {*LOOKS, *FORWARDS, *CHANGES, *DIFFS, GENERATE, *tested, *elsewhere, *released} == {*COMMANDS}
 
 
 @pytest.mark.parametrize("command", LOOKS)

@@ -17,7 +17,7 @@ import pytest
 import yaml
 from rehearsal.grafana import PANEL
 from support.paths import K8S, TOP
-from support.tools import tool
+from support.tools import VERSION, tool
 
 from k8s import manifests
 from k8s.manifests import (
@@ -108,13 +108,21 @@ def test_what_an_overlay_merges_into_the_settings_reaches_their_places() -> None
     assert (merged["account"], merged["panel"]) == ("alice", "4")
 
 
+def test_one_line_of_the_stack_takes_the_published_image(tmp_path: Path) -> None:
+    folder = shutil.copytree(manifests.copy(), tmp_path / "k8s")
+    file = folder / "kustomization.yaml"
+    file.write_text(re.sub("^# (?=images: )", "", file.read_text(), flags=re.MULTILINE))
+    images = [container["image"] for _, container in containers((find(build(str(folder)), "CronJob", "banner"),))]
+    assert images == [f"ghcr.io/OWNER/banner:{VERSION}"]
+
+
 @pytest.fixture
 def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What git fetches of v1.1.0 of github.com/OWNER/banner is what is here."""
+    """What git fetches of this version of github.com/OWNER/banner is what is here."""
     repository = tmp_path / "OWNER/banner.git"
     shutil.copytree(K8S, repository / "k8s", ignore=shutil.ignore_patterns(".env"))
     git = [tool("git", "apt-get install git"), "-c", "user.name=test", "-c", "user.email=test@localhost"]
-    for arguments in (["init"], ["add", "--all"], ["commit", "--message=v1.1.0"], ["tag", "v1.1.0"]):
+    for arguments in (["init"], ["add", "--all"], ["commit", "--message=new"], ["tag", f"v{VERSION}"]):
         subprocess.run([*git, *arguments], cwd=repository, check=True, capture_output=True)
     number = int(os.environ.get("GIT_CONFIG_COUNT", "0"))
     monkeypatch.setenv("GIT_CONFIG_COUNT", str(number + 1))
@@ -137,7 +145,7 @@ def test_an_example_of_another_repository_builds_with_its_own_settings(
     probe = find(objects, "Probe", "x-user")
     assert probe["spec"]["targets"]["staticConfig"]["static"] == ["alice"]
     job = find(objects, "CronJob", "banner")
-    assert [container["image"] for _, container in containers((job,))] == ["registry.example/banner:1.1.0"]
+    assert [container["image"] for _, container in containers((job,))] == [f"ghcr.io/OWNER/banner:{VERSION}"]
     assert (job["spec"]["schedule"], job["metadata"]["namespace"]) == ("* * * * *", namespace)
     assert find(objects, keys, "banner-keys")["metadata"]["namespace"] == namespace
     assert not [one for one in objects if one["kind"] == "Secret" and one["metadata"]["name"] == "banner-keys"]
@@ -149,6 +157,15 @@ def test_an_example_of_another_repository_builds_with_its_own_settings(
         assert asked | {"bearer_token", "grafana_token"} <= sealed
         assert probe["metadata"]["labels"]["release"] == "kube-prometheus-stack"
         assert {one["metadata"]["namespace"] for one in objects} == {namespace}
+
+
+@pytest.mark.usefixtures("published")
+def test_what_the_readme_applies_from_afar_is_what_is_here() -> None:
+    [address] = re.findall(r"-k '(https://github.com/OWNER/banner//k8s/(?:[^']+))'", (K8S / "README.md").read_text())
+    folder = urlsplit(address).path.partition("//k8s/")[2]
+    afar = subprocess.run(["kubectl", "kustomize", address], capture_output=True, text=True)
+    assert afar.returncode == 0, afar.stderr
+    assert tuple(one for one in yaml.load_all(afar.stdout, manifests.Loader) if one) == build(folder)
 
 
 def test_a_managed_cluster_is_not_asked_for_what_it_hides() -> None:

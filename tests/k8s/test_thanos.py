@@ -114,7 +114,9 @@ def test_keys_that_the_bucket_does_not_know_are_told(all_of_it: LongTerm, part: 
         refused = Program(command, right.url, all_of_it.folder / f"{part}-refused.log")
     try:
         refused.start(wait=False)
-        until("it is told", lambda: "InvalidAccessKeyId" in text(refused) or "access key ID you provided" in text(refused))
+        until(
+            "it is told", lambda: "InvalidAccessKeyId" in text(refused) or "access key ID you provided" in text(refused)
+        )
         if part == "sidecar":  # it goes on, as Prometheus has what it could not upload: ThanosBucketRefuses
             until("it is counted", lambda: refused.metric("thanos_objstore_bucket_operation_failures_total") > 0)
         else:  # it ends, and its pod is started again and again: ThanosStoreAway, ThanosCompactHalted
@@ -147,4 +149,7 @@ def test_a_compactor_killed_in_the_middle_begins_anew_and_the_past_stays_as_it_w
 def same(before: list[Any], after: list[Any]) -> bool:
     """Whether they are the same but for what downsampling makes of a count: the mean of five minutes."""
     old, new = dict(before), dict(after)
-    return len(new) >= len(old) - 1 and max(abs(float(a) - float(b)) for a, b in zip(old.values(), new.values(), strict=False)) <= 1
+    return (
+        len(new) >= len(old) - 1
+        and max(abs(float(a) - float(b)) for a, b in zip(old.values(), new.values(), strict=False)) <= 1
+    )

@@ -36,7 +36,7 @@ from rehearsal.grafana import ANSWERS as GRAFANA_ANSWERS
 from rehearsal.grafana import Grafana, Link
 from rehearsal.renderer import Renderer
 from rehearsal.servers import application, serving
-from rehearsal.x import REMEMBERED, UPLOAD_ANSWERS, USER_ANSWERS, Keys, X, write_ca_config_map
+from rehearsal.x import KEPT, REMEMBERED, UPLOAD_ANSWERS, USER_ANSWERS, Keys, X, write_ca_config_map
 
 PNG = pictures.plain(1500, 500)
 UPLOAD = "/1.1/account/update_profile_banner.json"
@@ -353,6 +353,15 @@ def test_the_stand_ins_image_has_the_very_packages_that_are_tested_here() -> Non
 
 def test_without_a_banner_there_is_none(x: X) -> None:
     assert requests.get(x.page + "/banner.png").status_code == 404
+    assert requests.get(x.page + "/banners/1.png").status_code == 404
+
+
+def test_the_last_hundred_banners_are_kept_by_their_number(x: X) -> None:
+    for number in range(1, KEPT + 3):
+        x.publish(b"%d" % number)
+    answers = [requests.get(f"{x.page}/banners/{number}.png") for number in (2, 3, KEPT + 2, KEPT + 3)]
+    assert [answer.status_code for answer in answers] == [404, 200, 200, 404]
+    assert [answer.content for answer in answers[1:3]] == [b"3", b"%d" % (KEPT + 2)]
 
 
 def test_the_page_is_at_the_name(x: X) -> None:

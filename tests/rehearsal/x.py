@@ -197,6 +197,7 @@ class X:
                 "GET /": lambda: redirect("/" + self.name),
                 f"GET /{self.name}": lambda: self.profile("banner.png" if self.banners else ""),
                 "GET /banner.png": self._banner,
+                "GET /banners/<int:number>.png": self._kept,
                 "GET /state": self.state,
                 "GET /history": lambda: {"name": self.name, "history": self.history},
                 "POST /follow": self.follow,
@@ -328,6 +329,14 @@ class X:
         if not self.banners:
             return Response("no banner yet\n", 404, content_type="text/plain")
         return Response(self.banners[-1], content_type="image/png", headers={"Cache-Control": "no-store"})
+
+    def _kept(self, number: int) -> Response:
+        """GET /banners/NUMBER.png: of the banners that were taken, counted from 1 on, one that is still kept."""
+        with self._lock:
+            kept = dict(zip(range(self.published, 0, -1), reversed(self.banners), strict=False))
+        if number not in kept:
+            return Response("no such banner is kept\n", 404, content_type="text/plain")
+        return Response(kept[number], content_type="image/png")
 
 
 def youth(now: float) -> list[tuple[float, int]]:

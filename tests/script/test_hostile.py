@@ -57,10 +57,10 @@ def test_a_picture_is_judged_in_little_time(png: bytes) -> None:
     assert len(png) <= banner.MAX_PICTURE
     limit = starts(LITTLE)
     size = int.from_bytes(png[16:20]), int.from_bytes(png[20:24])
-    began = time.monotonic()
+    began = time.process_time()  # CPU alone: what else runs here may change in between
     with pytest.raises(banner.Failed):
         banner.check_png(png, *size, COLOR)
-    assert time.monotonic() - began < limit
+    assert time.process_time() - began < limit
 
 
 def filled(begin: bytes, piece: bytes, end: bytes = b"", size: int = banner.MAX_JSON) -> bytes:

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -19,7 +20,7 @@ from support.peers import Connection, Handler, Peer, answers, paths
 from support.pictures import plain
 from support.renders import FOLDER, NEEDS_RENDERS, PUBLISHED, grafana, rows
 from support.script import QUERY, RENDER, one_line
-from support.tools import BASE
+from support.tools import BASE, tool
 
 from script.test_hostile import JSON, PICTURES
 
@@ -239,3 +240,18 @@ def test_its_labels_say_what_it_is_and_the_version_of_the_script(engine: str, im
     assert said["base.name"] == BASE
     version = subprocess.run([engine, "run", "--rm", image, "--version"], check=True, capture_output=True, text=True)
     assert version.stdout == f"banner {said['version']}\n"
+
+
+def test_two_builds_of_one_commit_are_the_same_image_to_the_last_bit(tmp_path: Path) -> None:
+    podman = tool("podman", "apt-get install podman")
+    again = tmp_path / "another checkout"  # whose files are of another time
+    again.mkdir()
+    for name in ("Dockerfile", ".dockerignore", "banner.py", "requirements.txt"):
+        shutil.copy(TOP / name, again)
+    digests = []
+    for folder in (TOP, again):
+        build = [podman, "build", "--no-cache", "--timestamp", "1000000000", "--tag", f"{IMAGE}-again", str(folder)]
+        built = subprocess.run(build, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        assert built.returncode == 0, built.stdout.decode()
+        digests.append(inspect(podman, f"{IMAGE}-again")["Digest"])
+    assert digests[0] == digests[1]

@@ -131,7 +131,18 @@ class LongTerm:
         self.folder = folder
         self.thanos, prometheus = tool("thanos", THANOS), tool("prometheus", PROMETHEUS)
         weed, self.promtool = tool("weed", IN_REQUIREMENTS), tool("promtool", PROMETHEUS)
-        names = ("s3", "prometheus", "sidecar", "sidecar-grpc", "store", "store-grpc", "fan", "fan-grpc", "query", "none")
+        names = (
+            "s3",
+            "prometheus",
+            "sidecar",
+            "sidecar-grpc",
+            "store",
+            "store-grpc",
+            "fan",
+            "fan-grpc",
+            "query",
+            "none",
+        )
         self.at = {name: f"127.0.0.1:{free_port()}" for name in names}
         self.exporter = Exporter()
         self.objstore = self.keys("test-access-key")

@@ -3,12 +3,14 @@
 import re
 import shutil
 import subprocess
+from pathlib import Path
 from typing import Final
 
 import pytest
 
-from support.paths import TOP
+from support.paths import BANNER, TOP
 
+VERSION: Final = re.findall('^__version__ = "(.+)"$', BANNER.read_text(), re.MULTILINE)[0]
 BASE: Final = re.findall("^FROM (docker.io/[^ \n]+)", (TOP / "Dockerfile").read_text(), re.MULTILINE)[-1]
 PROCESS_1: Final = ("--pid", "--fork", "--mount-proc", "--kill-child")  # namespaces in which a command is process 1
 IN_REQUIREMENTS: Final = "it is in tests/requirements.txt: start the tests by tests/run"
@@ -29,6 +31,13 @@ def a_clone() -> str:
     if not (TOP / ".git").exists():
         pytest.skip("needs a clone: git clone")
     return tool("git", "apt-get install git")
+
+
+def files() -> list[Path]:
+    """The project's own, by their path from the top: all that git knows or would take."""
+    command = [a_clone(), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=TOP, check=True, capture_output=True, text=True).stdout
+    return [Path(name) for name in listed.split("\0") if (TOP / name).is_file()]
 
 
 def namespace(*options: str) -> list[str]:

@@ -1,5 +1,6 @@
-"""What the stack costs and how long it takes, on the test cluster (python tests/tools/figures.py, 20 minutes).
+"""What the stack costs and how long it takes, on the test cluster: in 20 minutes.
 
+To run it: PYTHONPATH=tests python tests/tools/figures.py
 Needs what tests/k8s/test_cluster.py needs; BANNER_CLUSTER's cluster is emptied first.
 """
 
