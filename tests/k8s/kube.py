@@ -162,8 +162,8 @@ def followers() -> list[Any]:
 def opens(name: str, labels: dict[str, str], peers: set[str]) -> dict[str, bool]:
     """Whether a pod with these labels reaches each of these, SERVICE:PORT."""
     name = f"probe-{name}"
-    container = {"name": "probe", "image": "localhost/banner-rehearsal:1.1.0", "command": ["python", "-c", PROBE]}
-    container["command"] += sorted(peers)
+    command = ["python", "-c", PROBE, *sorted(peers)]
+    container = {"name": "probe", "image": "localhost/banner-rehearsal:1.1.0", "command": command}
     spec = {"restartPolicy": "Never", "containers": [container]}
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": labels}, "spec": spec}
     monitoring("create", "--filename", "-", stdin=json.dumps(pod))

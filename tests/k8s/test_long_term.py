@@ -27,8 +27,9 @@ def month() -> Iterator[float]:
     """The rehearsal with the component, its blocks of one minute instead of two hours; the seconds until all of it runs."""
     kube.started()
     name = "long-term-in-a-hurry"
-    patch = {"apiVersion": "monitoring.coreos.com/v1", "kind": "Prometheus"}
-    patch |= {"metadata": {"name": "k8s", "namespace": "monitoring"}, "spec": {"thanos": {"blockSize": "1m"}}}
+    metadata = {"name": "k8s", "namespace": "monitoring"}
+    patch: dict[str, Any] = {"apiVersion": "monitoring.coreos.com/v1", "kind": "Prometheus", "metadata": metadata}
+    patch["spec"] = {"thanos": {"blockSize": "1m"}}
     if not (manifests.copy() / name).exists():
         base = [f"../{manifests.LONG_TERM_REHEARSAL}"]
         manifests.overlay(name, manifests.copy(), resources=base, patches=[{"patch": json.dumps(patch)}])
@@ -85,7 +86,8 @@ def published(name: str) -> None:
 
 def has_line(picture: Image.Image, column: int) -> bool:
     strip = picture.crop((column, 0, min(column + 20, picture.width), picture.height))
-    return any(blue > red + 20 for red, _, blue in strip.getdata())
+    colours = strip.getcolors(maxcolors=strip.width * strip.height) or []
+    return any(blue > red + 20 for _, (red, _, blue) in colours)  # type: ignore[misc]  # RGB
 
 
 def test_a_month_is_on_the_banner(month: float) -> None:
@@ -194,7 +196,8 @@ def test_without_prometheus_volume_the_days_before_are_still_on_the_banner() -> 
 def empty(claim: str) -> None:
     """Deletes all that is on a volume."""
     code = "import pathlib, shutil; [shutil.rmtree(one) for one in pathlib.Path('/volume').iterdir()]"
-    container = {"name": "empty", "image": "localhost/banner-rehearsal:1.1.0", "command": ["python", "-c", code]}
+    container: dict[str, Any] = {"name": "empty", "image": "localhost/banner-rehearsal:1.1.0"}
+    container |= {"command": ["python", "-c", code]}
     container |= {"securityContext": {"runAsUser": 0}, "volumeMounts": [{"name": "volume", "mountPath": "/volume"}]}
     volume = {"name": "volume", "persistentVolumeClaim": {"claimName": claim}}
     spec = {"restartPolicy": "Never", "containers": [container], "volumes": [volume]}

@@ -334,9 +334,7 @@ def named(spec: Object) -> Iterator[tuple[str, str, str]]:
                     yield kind, volume[source][field], item["key"]
     for container in spec["containers"]:
         for source in container.get("envFrom", []):
-            for kind, field in (("Secret", "secretRef"), ("ConfigMap", "configMapRef")):
-                if field in source:
-                    yield kind, source[field]["name"], ""
+            yield from ((kind.removesuffix("Ref"), of["name"], "") for kind, of in source.items())
         for variable in container.get("env", []):
             secret = variable.get("valueFrom", {}).get("secretKeyRef", {})
             if secret and variable["name"] != "grafana_token":  # which only a Grafana with a sign-in wants
@@ -773,7 +771,8 @@ def requests(objects: tuple[Object, ...]) -> tuple[float, float]:
         elif one["kind"] in ("Prometheus", "Alertmanager"):
             # Beside each runs the operator's config reloader, which asks for 10m and 50Mi.
             reloader = {"requests": {"cpu": "10m", "memory": "50Mi"}}
-            asked += [(one["spec"]["replicas"], of) for of in (one["spec"]["resources"], reloader)]
+            sidecar = one["spec"].get("thanos", {}).get("resources", {})
+            asked += [(one["spec"]["replicas"], of) for of in (one["spec"]["resources"], reloader, sidecar)]
     cpu = sum(replicas * quantity(of.get("requests", {}).get("cpu", 0)) for replicas, of in asked)
     memory = sum(replicas * quantity(of.get("requests", {}).get("memory", 0)) for replicas, of in asked)
     return round(cpu, 3), round(memory / 2**30, 2)

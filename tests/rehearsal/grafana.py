@@ -414,7 +414,7 @@ def rounded(seconds: float) -> int:
 
 
 def provisioned(text: str) -> dict[str, str]:
-    """The URL of each data source in a provisioning file of JSON, by its uid, which Grafana makes of the name if need be."""
+    """The URL of each data source in a provisioning file of JSON, by its uid."""
     sources = json.loads(text)["datasources"]
     return {source.get("uid") or uid_of(source["name"]): source["url"] for source in sources}
 

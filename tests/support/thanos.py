@@ -1,4 +1,4 @@
-"""Prometheus, Thanos and an object storage as processes of this machine, with the arguments that the manifests give them."""
+"""Prometheus, Thanos and an object storage as processes of this machine, with the arguments of their manifests."""
 
 import json
 import os
@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import requests
 import yaml
+from rehearsal import grafana
 from rehearsal.history import open_metrics
 
 from support.paths import K8S
@@ -25,6 +26,7 @@ from support.tools import IN_REQUIREMENTS, tool
 THANOS: Final = "cd tests/k8s/cluster/thanos && go install -tags slicelabels github.com/thanos-io/thanos/cmd/thanos"
 PROMETHEUS: Final = "it comes with Prometheus: https://prometheus.io/download"
 SERIES: Final = 'x_user_followers_count{username="A"}'
+PANEL: Final = grafana.PANEL.replace("SERIES", SERIES)
 KEYS: Final = {"AWS_ACCESS_KEY_ID": "test-access-key", "AWS_SECRET_ACCESS_KEY": "test-secret-key"}
 
 
@@ -218,7 +220,15 @@ class LongTerm:
         text, blocks = self.folder / f"{replica}.txt", self.folder / replica
         with text.open("w") as file:
             file.writelines(f"{line}\n" for line in samples)
-        create = [self.promtool, "tsdb", "create-blocks-from", "--max-block-duration=54h", "openmetrics", text, blocks]
+        create = [
+            self.promtool,
+            "tsdb",
+            "create-blocks-from",
+            "--max-block-duration=54h",
+            "openmetrics",
+            str(text),
+            str(blocks),
+        ]
         subprocess.run(create, check=True, capture_output=True)
         labels = ['--label=prometheus="monitoring/k8s"', f'--label=prometheus_replica="{replica}"']
         command = [self.thanos, "tools", "bucket", "upload-blocks", f"--path={blocks}", *labels]
@@ -227,10 +237,11 @@ class LongTerm:
     def programs(self) -> list[Program]:
         return [self.s3, self.prometheus, self.sidecar, self.store, self.fan_out, self.query]
 
-    def range(self, days: float, url: str = "", query: str = SERIES, points: int = 600) -> requests.Response:
-        """What the panel asks for, of the Querier or of who is at that URL."""
+    def range(self, days: float, url: str = "", query: str = SERIES) -> requests.Response:
+        """What a panel asks for, of the Querier or of who is at that URL; $__interval is the time between its points."""
         end = time.time()
-        step = max(15.0, days * 86400 / points)
+        step = max(15.0, days * 86400 / 600)
+        query = query.replace("$__interval", f"{step:.0f}s")
         asked: dict[str, str | float] = {"query": query, "start": end - days * 86400, "end": end, "step": step}
         return requests.get(f"{url or self.query.url}/api/v1/query_range", params=asked, timeout=60)
 
