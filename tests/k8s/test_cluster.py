@@ -99,6 +99,7 @@ def test_keys_as_the_example_has_them_are_told_at_the_apply() -> None:
     [
         ({"publish": "alway"}, "publish must be news or always"),
         ({"publish": "news", "schedule": "*/5 * * * *"}, "publish=news needs a run each minute"),
+        ({"range": "30 days"}, "range must be a time as Grafana has it"),
     ],
 )
 def test_settings_that_would_fail_in_silence_are_told_at_the_apply(settings: dict[str, str], says: str) -> None:

@@ -24,7 +24,7 @@ AWAY = next(line for line in (K8S / "README.md").read_text().splitlines() if lin
 
 @pytest.fixture(scope="module", autouse=True)
 def month() -> Iterator[float]:
-    """The rehearsal with the component, its blocks of one minute instead of two hours; the seconds until all of it runs."""
+    """The rehearsal with the component, its blocks of one minute, not of two hours; the seconds until all of it runs."""
     kube.started()
     name = "long-term-in-a-hurry"
     metadata = {"name": "k8s", "namespace": "monitoring"}
@@ -74,7 +74,7 @@ def values(days: float, of: str = "thanos-query:9090") -> list[Any]:
 
 
 def published(name: str) -> None:
-    """Runs the job, and sees to it that its picture goes back a month: its line is there in each twentieth of the width."""
+    """Runs the job, and sees to it that its picture goes back a month: its line is there in all of the width."""
     run = kube.run(name)
     assert run.code == 0, run.message
     done = subprocess.run(["kubectl", "get", "--raw", f"{X.path}/banner.png"], check=True, capture_output=True)

@@ -1,5 +1,6 @@
 """The manifests as files and as kustomize builds them: valid, whole, closed to the outside, and all of one mind."""
 
+import hashlib
 import json
 import os
 import re
@@ -657,6 +658,39 @@ def test_the_data_source_is_the_one_that_kube_prometheus_provisions() -> None:
     assert (source["name"], source.get("uid")) == ("prometheus", None)
 
 
+def sources(folder: str) -> Any:
+    """The data sources that Grafana is given there; it starts anew with them, as its pod carries their checksum."""
+    objects = build(folder)
+    text = find(objects, "Secret", "grafana-datasources")["stringData"]["datasources.yaml"]
+    carried = (pod(find(objects, "Deployment", "grafana")) or {})["metadata"]["annotations"][
+        "checksum/grafana-datasources"
+    ]
+    assert folder == "." or carried == hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+    return json.loads(text)["datasources"]
+
+
+def test_with_a_longer_past_grafana_asks_another_and_nothing_else_of_its_data_source_changes() -> None:
+    [source] = sources(".")
+    assert sources(LONG_TERM) == [source | {"url": "http://thanos-query.monitoring.svc:9090"}]
+    first, followers = sources(LONG_TERM_SMALL)
+    assert first == source
+    settings = find(build(LONG_TERM_SMALL), "ConfigMap", "banner-settings")["data"]
+    assert (followers["uid"], followers["access"]) == (settings["datasource"], "proxy")
+
+
+@pytest.mark.parametrize("folder", [LONG_TERM, LONG_TERM_SMALL])
+def test_what_of_a_longer_past_is_added_goes_by_one_label(folder: str) -> None:
+    stack = {called(one) for one in build(".")}
+    added = [one for one in build(folder) if called(one) not in stack]
+    names = {one["metadata"]["labels"].get("app.kubernetes.io/instance") for one in added}
+    assert names == {folder.removeprefix("with-")}
+    [away] = [
+        line for line in (K8S / "README.md").read_text().splitlines() if line.endswith(f"/instance={names.pop()}")
+    ]
+    kinds = set(away.split()[4].split(","))
+    assert {one["kind"].lower().replace("policy", "policie").replace("class", "classe") + "s" for one in added} <= kinds
+
+
 def test_the_example_of_another_json_source_is_commented_out_and_would_be_valid() -> None:
     text = (K8S / "json-exporter/probe-example.yaml").read_text()
     assert all(line.startswith("#") for line in text.splitlines() if line)
@@ -793,3 +827,6 @@ def test_small_asks_for_less_and_fits_a_node_of_4_gb(capsys: pytest.CaptureFixtu
     for cores, gib in (before, after):
         assert f"{cores:g} cores" in readme
         assert f"{gib:g} GiB" in readme
+    for component in (LONG_TERM_SMALL, LONG_TERM):
+        cores, gib = requests(build(component))
+        assert f"{cores - before[0]:.2f} cores and {gib - before[1]:.2f} GiB more" in readme, component

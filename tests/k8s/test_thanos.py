@@ -1,4 +1,4 @@
-"""What components/long-term answers while parts of it are away: with all of the past, or with nothing. Real processes."""
+"""What components/long-term answers while parts of it are away: all of the past, or nothing. Real processes."""
 
 import signal
 import time
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import requests
-from support.thanos import SERIES, LongTerm, Program, complete, long_term, until
+from support.thanos import SERIES, LongTerm, Program, complete, long_term, samples, until
 
 pytestmark = [pytest.mark.xdist_group("thanos"), pytest.mark.timeout(600)]
 
@@ -92,14 +92,6 @@ def test_while_the_bucket_is_away_the_month_is_still_drawn_and_no_sample_is_lost
     assert scraped >= 5
     store = {"dedup": "false", "storeMatch[]": f'{{__address__="{all_of_it.at["store-grpc"]}"}}'}
     until("the uploads catch up", lambda: samples(all_of_it.fan_out.url, begin, end, **store) == scraped, 240)
-
-
-def samples(url: str, begin: float, end: float, **more: str) -> int:
-    """How many samples Prometheus' own series has between two moments, by who is at that URL."""
-    series = 'x_user_followers_count{prometheus_replica!="history"}'
-    asked = {"query": f"count_over_time({series}[{end - begin:.0f}s])", "time": f"{end:.3f}"} | more
-    answer = requests.get(f"{url}/api/v1/query", params=asked, timeout=60).json()["data"]["result"]
-    return int(answer[0]["value"][1]) if answer else 0
 
 
 @pytest.mark.parametrize("part", ["store", "sidecar", "compact"])

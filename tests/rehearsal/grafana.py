@@ -29,8 +29,8 @@ SLUG = "twitter-followers"
 PANELS = {2: "timeseries", 4: "stat"}
 DATA_SOURCE = "P1809F7CD0C75ACF3"
 SERIES = "x_user_followers_count"
-# What both panels ask: the last sample in each step, as the step's end is not yet there where now is. Or, where steps are shorter
-# than the time between samples, the last one before.
+# What both panels ask: the last sample of each step. Without the negative offset that of now would be the one at the last
+# multiple of the step. Where a step is shorter than the time between two samples, it is the one before.
 PANEL = "last_over_time(SERIES[$__interval] offset -$__interval) or SERIES"
 POINTS = 600  # of a picture of that width
 STEPS = (
@@ -206,7 +206,8 @@ class Grafana:
     """Grafana, for as long as a with statement lasts.
 
     Draws the history of the stand-in X whose page is at the URL x, or what the Prometheus at that URL knows, as the
-    data source of that uid; or it has several data sources, the URL of each by its uid. With a link to a renderer, each picture also takes what that one says to it.
+    data source of that uid; data_sources has the URLs of more by their uids. With a link to a renderer, each picture
+    also takes what that one says to it.
     With a password only the user admin is let in, with a token only its bearer; with neither, everybody.
 
     >>> with X() as x, Grafana(x=x.page) as grafana:

@@ -100,6 +100,15 @@ def until(what: str, ask: Callable[[], object], seconds: float = 120) -> None:
         time.sleep(0.2)  # none of them can be waited for but by asking
 
 
+def samples(url: str, begin: float, end: float, **more: str) -> int:
+    """How many samples between two moments the Prometheus that is scraped has written, by who is at that URL."""
+    series = 'x_user_followers_count{prometheus_replica!="history"}'
+    seconds = max(1, round(end - begin))
+    asked = {"query": f"count_over_time({series}[{seconds}s])", "time": f"{end:.3f}"} | more
+    answer = requests.get(f"{url}/api/v1/query", params=asked, timeout=60).json()["data"]["result"]
+    return int(answer[0]["value"][1]) if answer else 0
+
+
 class Exporter(ThreadingHTTPServer):
     """What Prometheus scrapes; it counts the scrapes."""
 
@@ -238,7 +247,7 @@ class LongTerm:
         return [self.s3, self.prometheus, self.sidecar, self.store, self.fan_out, self.query]
 
     def range(self, days: float, url: str = "", query: str = SERIES) -> requests.Response:
-        """What a panel asks for, of the Querier or of who is at that URL; $__interval is the time between its points."""
+        """What a panel asks for, of the Querier or of who is at that URL; $__interval is the time between points."""
         end = time.time()
         step = max(15.0, days * 86400 / 600)
         query = query.replace("$__interval", f"{step:.0f}s")
