@@ -24,7 +24,7 @@ AWAY = next(line for line in (K8S / "README.md").read_text().splitlines() if lin
 
 @pytest.fixture(scope="module", autouse=True)
 def month() -> Iterator[float]:
-    """The rehearsal with the component, its blocks of one minute, not of two hours; the seconds until all of it runs."""
+    """The rehearsal with the component, with blocks of a minute, not of two hours; the seconds until all runs."""
     kube.started()
     name = "long-term-in-a-hurry"
     metadata = {"name": "k8s", "namespace": "monitoring"}
@@ -212,3 +212,8 @@ def test_prometheus_scrapes_each_part_and_takes_the_rules() -> None:
     until("all are up", 90, lambda: {one["metric"]["job"] for one in kube.series('up{job=~"thanos-.+"} == 1')} == jobs)
     assert "thanos" in {group["name"] for group in kube.prometheus("rules")["groups"]}
     assert kube.series("thanos_compact_halted")[0]["value"][1] == "0"
+    for query in (
+        "prometheus_tsdb_head_series",
+        'process_resident_memory_bytes{job=~"thanos-.+|prometheus-k8s"} / 2^20',
+    ):
+        print(query, [(one["metric"].get("container"), one["value"][1]) for one in kube.series(query)])

@@ -74,7 +74,14 @@ def test_each_file_holds_one_object_and_is_called_by_its_kind_first() -> None:
         if documents:
             [one] = documents
             assert file.name == f"{one['kind']}-{one['metadata']['name']}.yaml".lower(), file
-    others = {"kustomization.yaml", "modules.yaml", "namespaces.yaml", "scrapeconfig.yaml", "values.yaml"}
+    others = {
+        "kustomization.yaml",
+        "modules.yaml",
+        "namespaces.yaml",
+        "references.yaml",
+        "scrapeconfig.yaml",
+        "values.yaml",
+    }
     named = {file.name for file in K8S.rglob("*.yaml")} - others
     assert all("-" in name for name in named), named
 
@@ -325,6 +332,9 @@ def test_all_that_a_workload_names_is_there(folder: str) -> None:
             assert selected(objects, one), f"no pod has the labels and ports of {called(one)}"
 
 
+REFERENCES = {"configMapRef": "ConfigMap", "secretRef": "Secret"}
+
+
 def named(spec: Object) -> Iterator[tuple[str, str, str]]:
     """What a pod's spec names: kind, name, and key or port ("" for none)."""
     yield "ServiceAccount", spec["serviceAccountName"], ""
@@ -335,7 +345,7 @@ def named(spec: Object) -> Iterator[tuple[str, str, str]]:
                     yield kind, volume[source][field], item["key"]
     for container in spec["containers"]:
         for source in container.get("envFrom", []):
-            yield from ((kind.removesuffix("Ref"), of["name"], "") for kind, of in source.items())
+            yield from ((REFERENCES[kind], of["name"], "") for kind, of in source.items())
         for variable in container.get("env", []):
             secret = variable.get("valueFrom", {}).get("secretKeyRef", {})
             if secret and variable["name"] != "grafana_token":  # which only a Grafana with a sign-in wants
@@ -678,17 +688,24 @@ def test_with_a_longer_past_grafana_asks_another_and_nothing_else_of_its_data_so
     assert (followers["uid"], followers["access"]) == (settings["datasource"], "proxy")
 
 
+def test_other_keys_of_the_object_storage_start_anew_all_that_read_them() -> None:
+    objects = build(LONG_TERM)
+    names = {one["metadata"]["name"] for one in ours(objects) if one["kind"] == "Secret"}
+    [secret] = [name for name in names if name.startswith("thanos-objstore-")]
+    assert find(objects, "Prometheus", "k8s")["spec"]["thanos"]["objectStorageConfig"]["name"] == secret
+    for kind, name in (("Deployment", "thanos-store"), ("StatefulSet", "thanos-compact")):
+        assert ("Secret", secret, "") in [*named((pod(find(objects, kind, name)) or {})["spec"])]
+
+
 @pytest.mark.parametrize("folder", [LONG_TERM, LONG_TERM_SMALL])
 def test_what_of_a_longer_past_is_added_goes_by_one_label(folder: str) -> None:
     stack = {called(one) for one in build(".")}
     added = [one for one in build(folder) if called(one) not in stack]
-    names = {one["metadata"]["labels"].get("app.kubernetes.io/instance") for one in added}
-    assert names == {folder.removeprefix("with-")}
-    [away] = [
-        line for line in (K8S / "README.md").read_text().splitlines() if line.endswith(f"/instance={names.pop()}")
-    ]
-    kinds = set(away.split()[4].split(","))
-    assert {one["kind"].lower().replace("policy", "policie").replace("class", "classe") + "s" for one in added} <= kinds
+    name = folder.removeprefix("with-")
+    assert {one["metadata"]["labels"].get("app.kubernetes.io/instance") for one in added} == {name}
+    [away] = [line for line in (K8S / "README.md").read_text().splitlines() if line.endswith(f"/instance={name}")]
+    kinds = {one["kind"].lower().replace("policy", "policie") + "s" for one in added}
+    assert kinds <= {*away.split()[4].split(",")}
 
 
 def test_the_example_of_another_json_source_is_commented_out_and_would_be_valid() -> None:

@@ -29,8 +29,8 @@ SLUG = "twitter-followers"
 PANELS = {2: "timeseries", 4: "stat"}
 DATA_SOURCE = "P1809F7CD0C75ACF3"
 SERIES = "x_user_followers_count"
-# What both panels ask: the last sample of each step. Without the negative offset that of now would be the one at the last
-# multiple of the step. Where a step is shorter than the time between two samples, it is the one before.
+# What both panels ask: the last sample of each step. Without the negative offset that of now would be the one at the
+# last multiple of the step. Where a step is shorter than the time between two samples, it is the one before.
 PANEL = "last_over_time(SERIES[$__interval] offset -$__interval) or SERIES"
 POINTS = 600  # of a picture of that width
 STEPS = (
