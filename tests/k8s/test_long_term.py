@@ -38,7 +38,7 @@ def month() -> Iterator[float]:
     monitoring("wait", "job/thanos-history", "--for", "condition=Complete", "--timeout", "180s")
     for workload in ("deployment/thanos-store", "deployment/thanos-query", "statefulset/thanos-compact"):
         monitoring("rollout", "status", workload, "--timeout", "180s")
-    until("a month is there", 180, lambda: len(values(30)) >= 600)
+    until("a month is there", 180, lambda: len(values(30)) >= 590)
     kube.suspend(True)
     kube.publish("always")
     yield time.monotonic() - began
@@ -144,7 +144,7 @@ def test_while_the_store_is_away_no_half_of_a_month_is_published() -> None:
     for run in runs:
         assert "the picture shows no data" in run.message or "publish_if_url answered" in run.message
     assert X().state()["banners"] == before
-    until("the month is there again", 60, lambda: len(values(30)) >= 600)
+    until("the month is there again", 60, lambda: len(values(30)) >= 590)
     published("with-the-store")
 
 
