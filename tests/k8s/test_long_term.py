@@ -35,18 +35,20 @@ def month() -> Iterator[float]:
         base = [f"../{manifests.LONG_TERM_REHEARSAL}"]
         manifests.overlay(name, manifests.copy(), resources=base, patches=[{"patch": json.dumps(patch)}])
     began = time.monotonic()
-    apply(manifests.copy() / name)
-    monitoring("wait", "job/thanos-history", "--for", "condition=Complete", "--timeout", "180s")
-    for workload in ("deployment/thanos-store", "deployment/thanos-query", "statefulset/thanos-compact"):
-        monitoring("rollout", "status", workload, "--timeout", "180s")
-    until("a month is there", 180, lambda: len(values(30)) >= 590)
-    kube.suspend(True)
-    kube.publish("always")
-    yield time.monotonic() - began
-    monitoring(*shlex.split(AWAY)[3:], "--wait=false")
-    apply(K8S / "rehearsal")
-    kube.suspend(False)
-    kube.hurry.cache_clear()
+    try:
+        apply(manifests.copy() / name)
+        monitoring("wait", "job/thanos-history", "--for", "condition=Complete", "--timeout", "180s")
+        for workload in ("deployment/thanos-store", "deployment/thanos-query", "statefulset/thanos-compact"):
+            monitoring("rollout", "status", workload, "--timeout", "180s")
+        until("a month is there", 180, lambda: len(values(30)) >= 590)
+        kube.suspend(True)
+        kube.publish("always")
+        yield time.monotonic() - began
+    finally:
+        monitoring(*shlex.split(AWAY)[3:], "--wait=false")
+        apply(K8S / "rehearsal")
+        kube.suspend(False)
+        kube.hurry.cache_clear()
 
 
 def apply(folder: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import requests
-from support.thanos import SERIES, LongTerm, Program, complete, long_term, samples, until
+from support.thanos import PANEL, SERIES, LongTerm, Program, complete, long_term, samples, until
 
 pytestmark = [pytest.mark.xdist_group("thanos"), pytest.mark.timeout(600)]
 
@@ -39,6 +39,18 @@ def test_the_past_and_this_minute_are_one_series(all_of_it: LongTerm) -> None:
     assert (month[0][1], month[-1][1]) == ("1", "41")
     all_of_it.exporter.followers = 42
     until("the newest sample", lambda: all_of_it.instant(SERIES).json()["data"]["result"][0]["value"][1] == "42")
+
+
+def test_the_number_is_that_of_now_though_a_month_has_an_hour_between_two_points(all_of_it: LongTerm) -> None:
+    all_of_it.exporter.followers = 43
+    until("the newest sample", lambda: all_of_it.instant(SERIES).json()["data"]["result"][0]["value"][1] == "43")
+    end = time.time() // 3600 * 3600  # Grafana makes both ends multiples of the step
+    asked = {"start": str(end - DAYS * 86400), "end": str(end), "step": "3600"}
+    url = f"{all_of_it.query.url}/api/v1/query_range"
+    panel = requests.get(url, params=asked | {"query": PANEL.replace("$__interval", "3600s")}, timeout=60)
+    plain = requests.get(url, params=asked | {"query": SERIES}, timeout=60)
+    assert values(panel)[-1] == [end, "43"]
+    assert values(plain)[-1][1] != "43"
 
 
 @pytest.mark.parametrize("part", ["store", "sidecar", "prometheus", "fan_out"])

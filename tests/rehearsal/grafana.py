@@ -33,26 +33,8 @@ SERIES = "x_user_followers_count"
 # last multiple of the step. Where a step is shorter than the time between two samples, it is the one before.
 PANEL = "last_over_time(SERIES[$__interval] offset -$__interval) or SERIES"
 POINTS = 600  # of a picture of that width
-STEPS = (
-    15,
-    20,
-    30,
-    60,
-    120,
-    300,
-    600,
-    900,
-    1200,
-    1800,
-    3600,
-    7200,
-    10800,
-    21600,
-    43200,
-    86400,
-    172800,
-    604800,
-)  # seconds
+SECONDS, MINUTES, HOURS = (15, 20, 30), (1, 2, 5, 10, 15, 20, 30), (1, 2, 3, 6, 12, 24, 48, 168)
+STEPS = (*SECONDS, *(60 * step for step in MINUTES), *(3600 * step for step in HOURS))  # between a panel's points
 WINDOW = "now-5m"  # what the dashboard shows where the URL does not say
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800, "M": 2592000, "y": 31536000}
 SLOW_SECONDS = 40
