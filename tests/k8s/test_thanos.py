@@ -140,13 +140,14 @@ def test_a_compactor_killed_in_the_middle_begins_anew_and_the_past_stays_as_it_w
     before = values(all_of_it.range(DAYS))
     compactor = all_of_it.compact_with(all_of_it.objstore)
     compactor.start(wait=False)
-    until("it compacts", lambda: "compact blocks" in text(compactor) or "downloaded" in text(compactor))
+    until("it compacts", lambda: "downloaded and verified blocks; compacting" in text(compactor))
     assert compactor.process
     assert compactor.process.poll() is None
     compactor.kill(signal.SIGKILL)
     compactor.start(wait=False)
     until("it has done all", lambda: compactor.process and compactor.process.poll() is not None, 240)
     assert compactor.process.returncode == 0, text(compactor)[-2000:]
+    assert "uploaded block" in text(compactor)
     until("the month is as before", lambda: same(before, values(all_of_it.range(DAYS))), 60)
 
 
