@@ -24,6 +24,25 @@ JOB: Final = "app.kubernetes.io/name=banner,batch.kubernetes.io/job-name"
 # Whether the cluster pulls Grafana and its renderer, as kind does, or has stand-ins under their names.
 REAL_GRAFANA: Final = "BANNER_REAL_GRAFANA" in os.environ
 
+PROBE: Final = """
+import json, socket, sys, time
+from concurrent.futures import ThreadPoolExecutor
+
+def opens(peer):
+    host, port = peer.rsplit(":", 1)
+    end = time.monotonic() + 8  # the policies know a new pod after a second or two
+    while time.monotonic() < end:
+        try:
+            socket.create_connection((host, int(port)), 3).close()
+            return True
+        except OSError:
+            pass
+    return False
+
+peers = sys.argv[1:]
+print(json.dumps(dict(zip(peers, ThreadPoolExecutor().map(opens, peers)))))
+"""
+
 T = TypeVar("T")
 
 
@@ -121,9 +140,12 @@ class X:
 
 def prometheus(path: str, of: str = "prometheus-k8s:9090", **parameters: str) -> Any:
     """The data of the answer of that Service's Prometheus, of its HTTP API."""
-    query = "&".join(f"{name}={quote(value)}" for name, value in parameters.items())
-    answer = json.loads(kubectl("get", "--raw", f"{service(of)}/api/v1/{path}?{query}"))
+    answer = json.loads(kubectl("get", "--raw", f"{service(of)}/api/v1/{path}?{query_string(parameters)}"))
     return answer["data"]
+
+
+def query_string(parameters: dict[str, str]) -> str:
+    return "&".join(f"{quote(name)}={quote(value)}" for name, value in parameters.items())
 
 
 def series(query: str) -> list[Any]:
@@ -135,6 +157,22 @@ def series(query: str) -> list[Any]:
 def followers() -> list[Any]:
     """The follower series that Prometheus has now."""
     return series("x_user_followers_count")
+
+
+def opens(name: str, labels: dict[str, str], peers: set[str]) -> dict[str, bool]:
+    """Whether a pod with these labels reaches each of these, SERVICE:PORT."""
+    name = f"probe-{name}"
+    command = ["python", "-c", PROBE, *sorted(peers)]
+    container = {"name": "probe", "image": "localhost/banner-rehearsal:1.1.0", "command": command}
+    spec = {"restartPolicy": "Never", "containers": [container]}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": labels}, "spec": spec}
+    monitoring("create", "--filename", "-", stdin=json.dumps(pod))
+    try:
+        monitoring("wait", f"pod/{name}", "--for", "jsonpath={.status.phase}=Succeeded", "--timeout", "120s")
+        answer: dict[str, bool] = json.loads(monitoring("logs", name))
+    finally:
+        monitoring("delete", "pod", name, "--now", "--wait=false")
+    return answer
 
 
 def look(pod: Any) -> Run:

@@ -20,7 +20,11 @@ APPLIED: Final = ("setup", "admission", ".", "banner", "rehearsal", *ADDONS)
 SMALL: Final = "with-small"  # the stack with a component
 ACCOUNTS: Final = "with-accounts"
 MANAGED: Final = "with-managed-cluster"
+LONG_TERM: Final = "with-long-term"
+LONG_TERM_SMALL: Final = "with-long-term-small"
+LONG_TERM_REHEARSAL: Final = "rehearsal-with-long-term"
 NOTIFY: Final = "with-notify"  # the rehearsal with all ways of components/notify
+WORKLOADS: Final = ("CronJob", "DaemonSet", "Deployment", "Job", "StatefulSet")
 KUBE_PROMETHEUS: Final = "https://github.com/prometheus-operator/kube-prometheus"
 
 Object = dict[str, Any]
@@ -48,13 +52,15 @@ def copy() -> Path:
             keys.write(
                 f"\naccess_token_{account}=test-access-token\naccess_token_secret_{account}=test-access-token-secret"
             )
-    for name in (SMALL, ACCOUNTS, MANAGED):
+    for name in (SMALL, ACCOUNTS, MANAGED, LONG_TERM, LONG_TERM_SMALL):
         components = ["secrets", name.removeprefix("with-"), "replacements"]
         overlay(name, folder, resources=["../stack"], components=[f"../components/{one}" for one in components])
     notify = folder / "components/notify/kustomization.yaml"
     notify.write_text(notify.read_text().replace("  # - ", "  - "))  # all of its ways
     components = [f"../components/{name}" for name in ("rehearsal", "notify", "replacements")]
     overlay(NOTIFY, folder, resources=["../stack"], components=components)
+    components = ["../components/rehearsal/long-term"]
+    overlay(LONG_TERM_REHEARSAL, folder, resources=["../rehearsal"], components=components)
     return folder
 
 
@@ -109,7 +115,7 @@ def pod(one: Object) -> Object | None:
     """The pod template of a workload, with metadata and spec; None of another object."""
     spec: Object = one.get("spec", {})
     template: Object | None = spec.get("jobTemplate", {"spec": spec})["spec"].get("template")
-    return template if one["kind"] in ("CronJob", "DaemonSet", "Deployment") else None
+    return template if one["kind"] in WORKLOADS else None
 
 
 def containers(objects: tuple[Object, ...]) -> Iterator[tuple[Object, Object]]:

@@ -13,7 +13,7 @@ from support.tools import tool
 from k8s.manifests import build, find
 
 PROMTOOL = "it comes with Prometheus: https://prometheus.io/download"
-ALERTS = K8S / "alerts/prometheusrule-banner.yaml"
+ALERTS = [K8S / "alerts/prometheusrule-banner.yaml", K8S / "components/long-term/thanos/prometheusrule-thanos.yaml"]
 CASES = sorted(file.name for file in (TESTS / "k8s").glob("*_test.yaml"))
 
 
@@ -24,7 +24,7 @@ def rules(file: Path) -> Any:
 @pytest.mark.parametrize("cases", CASES)
 def test_each_rule_does_what_it_must_and_only_that(cases: str, tmp_path: Path) -> None:
     promtool = tool("promtool", PROMTOOL)
-    for file in (K8S / "alerts").glob("prometheusrule-*.yaml"):
+    for file in [*(K8S / "alerts").glob("prometheusrule-*.yaml"), ALERTS[1]]:
         # The account is replaced when it is built.
         text = file.read_text().replace("replaced by ../components/replacements", "A")
         (tmp_path / file.name).write_text(yaml.safe_dump(yaml.safe_load(text)["spec"]))
@@ -35,7 +35,7 @@ def test_each_rule_does_what_it_must_and_only_that(cases: str, tmp_path: Path) -
 
 def test_each_alert_has_cases_and_says_what_it_means_and_what_to_do() -> None:
     cases = "".join((TESTS / "k8s" / name).read_text() for name in CASES)
-    for alert in [one for one in rules(ALERTS) if "alert" in one]:
+    for alert in [one for file in ALERTS for one in rules(file) if "alert" in one]:
         assert f'{{alertname="{alert["alert"]}", alertstate="firing"}}' in cases, alert["alert"]
         assert f"alertname: {alert['alert']}, " in cases, alert["alert"]
         assert alert["annotations"].keys() == {"summary", "description"}

@@ -99,6 +99,7 @@ def test_keys_as_the_example_has_them_are_told_at_the_apply() -> None:
     [
         ({"publish": "alway"}, "publish must be news or always"),
         ({"publish": "news", "schedule": "*/5 * * * *"}, "publish=news needs a run each minute"),
+        ({"range": "30 days"}, "range must be a time as Grafana has it"),
     ],
 )
 def test_settings_that_would_fail_in_silence_are_told_at_the_apply(settings: dict[str, str], says: str) -> None:
@@ -256,24 +257,6 @@ def provided(kind: str, name: str, key: str) -> bool:
     return not key or key in found.get("data", {})
 
 
-PROBE = """
-import json, socket, sys, time
-from concurrent.futures import ThreadPoolExecutor
-
-def opens(peer):
-    host, port = peer.rsplit(":", 1)
-    end = time.monotonic() + 8  # the policies know a new pod after a second or two
-    while time.monotonic() < end:
-        try:
-            socket.create_connection((host, int(port)), 3).close()
-            return True
-        except OSError:
-            pass
-    return False
-
-peers = sys.argv[1:]
-print(json.dumps(dict(zip(peers, ThreadPoolExecutor().map(opens, peers)))))
-"""
 GRAFANA, PROMETHEUS, RENDERER = "grafana:3000", "prometheus-k8s:9090", "image-renderer:8081"
 EXPORTER, DNS = "json-exporter:7979", "kube-dns.kube-system:53"
 
@@ -291,25 +274,7 @@ EXPORTER, DNS = "json-exporter:7979", "kube-dns.kube-system:53"
 def test_the_network_policies_open_and_close(
     who: str, labels: dict[str, str], opens: set[str], closed: set[str]
 ) -> None:
-    name = f"probe-{who.split()[-1].lower()}"
-    spec = {
-        "restartPolicy": "Never",
-        "containers": [
-            {
-                "name": "probe",
-                "image": "localhost/banner-rehearsal:1.1.0",
-                "command": ["python", "-c", PROBE, *sorted(opens | closed)],
-            }
-        ],
-    }
-    metadata = {"name": name, "labels": labels}
-    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
-    monitoring("create", "--filename", "-", stdin=json.dumps(pod))
-    try:
-        monitoring("wait", f"pod/{name}", "--for", "jsonpath={.status.phase}=Succeeded", "--timeout", "120s")
-        answer = json.loads(monitoring("logs", name))
-    finally:
-        monitoring("delete", "pod", name, "--now", "--wait=false")
+    answer = kube.opens(who.split()[-1].lower(), labels, opens | closed)
     assert answer == dict.fromkeys(opens, True) | dict.fromkeys(closed, False)
 
 

@@ -28,6 +28,7 @@ def commands(*verbs: str) -> list[str]:
 
 LOOKS, FORWARDS, CHANGES = commands("get", "logs"), commands("port-forward"), commands("patch", "rollout")
 DIFFS = commands("diff")
+TAKES = [one for one in commands("delete") if "app.kubernetes.io/instance=" in one]
 GENERATE = "k8s/components/accounts/generate.py"  # test_static.py runs it
 RELEASE = (
     README.partition("## Without a clone")[2].partition("\n## ")[0].splitlines()
@@ -51,7 +52,7 @@ def test_every_command_is_run_by_a_test_or_needs_another_machine() -> None:
     tested = [one for one in commands("apply", "delete") if shlex.split(one)[-1] in applied]
     elsewhere = [one for one in COMMANDS if one.startswith(("civo ", "docker ", "kind "))]
     released = [one for one in COMMANDS if one in RELEASE]
-    assert {*LOOKS, *FORWARDS, *CHANGES, *DIFFS, GENERATE, *tested, *elsewhere, *released} == {*COMMANDS}
+    assert {*LOOKS, *FORWARDS, *CHANGES, *DIFFS, *TAKES, GENERATE, *tested, *elsewhere, *released} == {*COMMANDS}
 
 
 @pytest.mark.parametrize("command", LOOKS)
@@ -77,6 +78,12 @@ def test_what_is_forwarded_answers_on_this_machine(command: str) -> None:
             assert requests.get(f"http://localhost:{ready[1]}", timeout=30).ok
         finally:
             forward.terminate()
+
+
+@pytest.mark.parametrize("command", TAKES)
+def test_what_takes_a_component_away_takes_nothing_else(command: str) -> None:
+    """test_long_term.py runs it where the component is."""
+    assert kubectl(*typed(command)[1:]) == ""
 
 
 @pytest.mark.parametrize("command", CHANGES)

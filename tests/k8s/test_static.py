@@ -1,5 +1,6 @@
 """The manifests as files and as kustomize builds them: valid, whole, closed to the outside, and all of one mind."""
 
+import hashlib
 import json
 import os
 import re
@@ -15,6 +16,7 @@ import jsonschema
 import kubernetes_validate
 import pytest
 import yaml
+from rehearsal.grafana import PANEL
 from support.paths import K8S, TOP
 from support.tools import VERSION, tool
 
@@ -23,6 +25,9 @@ from k8s.manifests import (
     ACCOUNTS,
     ADDONS,
     APPLIED,
+    LONG_TERM,
+    LONG_TERM_REHEARSAL,
+    LONG_TERM_SMALL,
     MANAGED,
     NOTIFY,
     SMALL,
@@ -40,7 +45,7 @@ pytestmark = pytest.mark.xdist_group("manifests")
 # The examples are another repository's.
 FILES = [path for path in K8S.rglob("kustomization.yaml") if "examples" not in path.parts]
 FOLDERS = sorted(str(path.parent.relative_to(K8S)) for path in FILES)
-STACKS = (".", "rehearsal", SMALL, ACCOUNTS)
+STACKS = (".", "rehearsal", SMALL, ACCOUNTS, LONG_TERM, LONG_TERM_SMALL, LONG_TERM_REHEARSAL)
 VERSIONS = ("1.33", "1.34", "1.35", "1.36")
 LABELS = {f"app.kubernetes.io/{name}" for name in ("name", "component", "part-of")}
 
@@ -69,7 +74,14 @@ def test_each_file_holds_one_object_and_is_called_by_its_kind_first() -> None:
         if documents:
             [one] = documents
             assert file.name == f"{one['kind']}-{one['metadata']['name']}.yaml".lower(), file
-    others = {"kustomization.yaml", "modules.yaml", "namespaces.yaml", "scrapeconfig.yaml", "values.yaml"}
+    others = {
+        "kustomization.yaml",
+        "modules.yaml",
+        "namespaces.yaml",
+        "references.yaml",
+        "scrapeconfig.yaml",
+        "values.yaml",
+    }
     named = {file.name for file in K8S.rglob("*.yaml")} - others
     assert all("-" in name for name in named), named
 
@@ -320,6 +332,9 @@ def test_all_that_a_workload_names_is_there(folder: str) -> None:
             assert selected(objects, one), f"no pod has the labels and ports of {called(one)}"
 
 
+REFERENCES = {"configMapRef": "ConfigMap", "secretRef": "Secret"}
+
+
 def named(spec: Object) -> Iterator[tuple[str, str, str]]:
     """What a pod's spec names: kind, name, and key or port ("" for none)."""
     yield "ServiceAccount", spec["serviceAccountName"], ""
@@ -330,7 +345,7 @@ def named(spec: Object) -> Iterator[tuple[str, str, str]]:
                     yield kind, volume[source][field], item["key"]
     for container in spec["containers"]:
         for source in container.get("envFrom", []):
-            yield "ConfigMap", source["configMapRef"]["name"], ""
+            yield from ((REFERENCES[kind], of["name"], "") for kind, of in source.items())
         for variable in container.get("env", []):
             secret = variable.get("valueFrom", {}).get("secretKeyRef", {})
             if secret and variable["name"] != "grafana_token":  # which only a Grafana with a sign-in wants
@@ -404,7 +419,7 @@ def test_every_image_has_a_version(folder: str) -> None:
     images += [one["spec"]["image"] for one in build(folder) if one["kind"] in ("Prometheus", "Alertmanager")]
     assert images
     for image in images:
-        assert re.search(r":v?\d+\.\d+\.\d+$", image), image
+        assert re.search(r":v?\d+(\.\d+){1,2}$", image), image
 
 
 def test_no_secret_is_in_git() -> None:
@@ -477,7 +492,7 @@ def test_only_the_stand_in_x_has_a_token_of_the_api_server(folder: str) -> None:
     with_token = [
         one for one in ours(build(folder)) if (t := pod(one)) and t["spec"].get("automountServiceAccountToken")
     ]
-    assert [called(one) for one in with_token] == (["Deployment x"] if folder == "rehearsal" else [])
+    assert [called(one) for one in with_token] == (["Deployment x"] if "rehearsal" in folder else [])
 
 
 def test_the_rehearsal_differs_from_the_stack_in_nothing_but_where_x_is() -> None:
@@ -502,10 +517,11 @@ def test_the_rehearsal_differs_from_the_stack_in_nothing_but_where_x_is() -> Non
 
 def environment(one: Object, objects: tuple[Object, ...]) -> dict[str, str]:
     """A workload's variables with a value, as the kubelet makes them: settings first, and $(...) replaced."""
-    [container] = (pod(one) or {})["spec"]["containers"]
+    container = (pod(one) or {})["spec"]["containers"][0]
     made: dict[str, str] = {}
     for source in container.get("envFrom", []):
-        made |= find(objects, "ConfigMap", source["configMapRef"]["name"])["data"]
+        if "configMapRef" in source:
+            made |= find(objects, "ConfigMap", source["configMapRef"]["name"])["data"]
     for variable in container.get("env", []):
         if "value" in variable:
             made[variable["name"]] = manifests.expanded(variable["value"], made)
@@ -550,9 +566,8 @@ def test_dashboard_job_exporter_and_alerts_speak_of_the_same_series(folder: str)
         assert f"/api/datasources/proxy/uid/{asked['var-datasource']}/api/v1/query" == condition.path
         [target] = panel["targets"]
         assert target["datasource"] == panel["datasource"]
-        assert (
-            target["expr"].replace("$account", asked["var-account"]) == f'{metric}{{username="{settings["account"]}"}}'
-        )
+        series = f'{metric}{{username="{settings["account"]}"}}'
+        assert target["expr"].replace("$account", asked["var-account"]) == PANEL.replace("SERIES", series)
         assert query == f'banner:publish{{publish="{settings["publish"]}",username="{settings["account"]}"}}'
         assert settings["publish"] in {rule["labels"]["publish"] for rule in recorded(groups, "banner:publish")}
         assert (image.scheme, image.netloc) == (condition.scheme, condition.netloc)
@@ -651,6 +666,46 @@ def test_the_data_source_is_the_one_that_kube_prometheus_provisions() -> None:
     [source] = json.loads(config)["datasources"]
     # Grafana derives the uid of a provisioned source without one from its name.
     assert (source["name"], source.get("uid")) == ("prometheus", None)
+
+
+def sources(folder: str) -> Any:
+    """The data sources that Grafana is given there; it starts anew with them, as its pod carries their checksum."""
+    objects = build(folder)
+    text = find(objects, "Secret", "grafana-datasources")["stringData"]["datasources.yaml"]
+    carried = (pod(find(objects, "Deployment", "grafana")) or {})["metadata"]["annotations"][
+        "checksum/grafana-datasources"
+    ]
+    assert folder == "." or carried == hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+    return json.loads(text)["datasources"]
+
+
+def test_with_a_longer_past_grafana_asks_another_and_nothing_else_of_its_data_source_changes() -> None:
+    [source] = sources(".")
+    assert sources(LONG_TERM) == [source | {"url": "http://thanos-query.monitoring.svc:9090"}]
+    first, followers = sources(LONG_TERM_SMALL)
+    assert first == source
+    settings = find(build(LONG_TERM_SMALL), "ConfigMap", "banner-settings")["data"]
+    assert (followers["uid"], followers["access"]) == (settings["datasource"], "proxy")
+
+
+def test_other_keys_of_the_object_storage_start_anew_all_that_read_them() -> None:
+    objects = build(LONG_TERM)
+    names = {one["metadata"]["name"] for one in ours(objects) if one["kind"] == "Secret"}
+    [secret] = [name for name in names if name.startswith("thanos-objstore-")]
+    assert find(objects, "Prometheus", "k8s")["spec"]["thanos"]["objectStorageConfig"]["name"] == secret
+    for kind, name in (("Deployment", "thanos-store"), ("StatefulSet", "thanos-compact")):
+        assert ("Secret", secret, "") in [*named((pod(find(objects, kind, name)) or {})["spec"])]
+
+
+@pytest.mark.parametrize("folder", [LONG_TERM, LONG_TERM_SMALL])
+def test_what_of_a_longer_past_is_added_goes_by_one_label(folder: str) -> None:
+    stack = {called(one) for one in build(".")}
+    added = [one for one in build(folder) if called(one) not in stack]
+    name = folder.removeprefix("with-")
+    assert {one["metadata"]["labels"].get("app.kubernetes.io/instance") for one in added} == {name}
+    [away] = [line for line in (K8S / "README.md").read_text().splitlines() if line.endswith(f"/instance={name}")]
+    kinds = {one["kind"].lower().replace("policy", "policie") + "s" for one in added}
+    assert kinds <= {*away.split()[4].split(",")}
 
 
 def test_the_example_of_another_json_source_is_commented_out_and_would_be_valid() -> None:
@@ -767,7 +822,8 @@ def requests(objects: tuple[Object, ...]) -> tuple[float, float]:
         elif one["kind"] in ("Prometheus", "Alertmanager"):
             # Beside each runs the operator's config reloader, which asks for 10m and 50Mi.
             reloader = {"requests": {"cpu": "10m", "memory": "50Mi"}}
-            asked += [(one["spec"]["replicas"], of) for of in (one["spec"]["resources"], reloader)]
+            sidecar = one["spec"].get("thanos", {}).get("resources", {})
+            asked += [(one["spec"]["replicas"], of) for of in (one["spec"]["resources"], reloader, sidecar)]
     cpu = sum(replicas * quantity(of.get("requests", {}).get("cpu", 0)) for replicas, of in asked)
     memory = sum(replicas * quantity(of.get("requests", {}).get("memory", 0)) for replicas, of in asked)
     return round(cpu, 3), round(memory / 2**30, 2)
@@ -788,3 +844,6 @@ def test_small_asks_for_less_and_fits_a_node_of_4_gb(capsys: pytest.CaptureFixtu
     for cores, gib in (before, after):
         assert f"{cores:g} cores" in readme
         assert f"{gib:g} GiB" in readme
+    for component in (LONG_TERM_SMALL, LONG_TERM):
+        cores, gib = requests(build(component))
+        assert f"{cores - before[0]:.2f} cores and {gib - before[1]:.2f} GiB more" in readme, component

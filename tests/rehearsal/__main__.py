@@ -10,7 +10,9 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Sequence
+from pathlib import Path
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -29,12 +31,17 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     source = grafana.add_mutually_exclusive_group(required=True)
     source.add_argument("--x", metavar="URL", help="draw the history of the stand-in X whose page is there")
     source.add_argument("--prometheus", metavar="URL", help="draw what this Prometheus knows")
+    source.add_argument("--provisioned", type=Path, metavar="FILE", help="draw what the data sources in it know")
     grafana.add_argument("--data-source", metavar="UID", default="P1809F7CD0C75ACF3", help="default: kube-prometheus'")
     grafana.add_argument("--password", help="let nobody in but the user admin with this password")
     grafana.add_argument("--token", help="let nobody in but who has this service account's token")
     settings = "in the environment: AUTH_TOKEN, RATE_LIMIT_MAX_LIMIT; RENDER_SECONDS of CPU, 0 if not said"
     renderer = stand_ins.add_parser("renderer", help="Grafana's image renderer", epilog=settings)
     renderer.add_argument("--port", type=int, default=8081, help="default: 8081")
+    history = stand_ins.add_parser("history", help="writes an account's past as OpenMetrics, for promtool")
+    history.add_argument("--name", default="NAME", help="the account's name (default: NAME)")
+    history.add_argument("--days", type=int, default=30, help="how far it goes back (default: 30)")
+    history.add_argument("file", type=Path, help="the file that is written")
     return parser.parse_args(argv)
 
 
@@ -64,15 +71,23 @@ def main(argv: Sequence[str] | None = None) -> None:
         with Renderer(os.environ["AUTH_TOKEN"], bind="0.0.0.0", **asked) as renderer:  # noqa: S104 - a container
             print(f"the renderer at {renderer.url}", flush=True)
             threading.Event().wait()
+    elif settings.stand_in == "history":
+        from rehearsal.history import open_metrics
+        from rehearsal.x import youth
+
+        now = time.time()
+        lines = open_metrics(settings.name, now, settings.days, youth(now)[-1][1])
+        settings.file.write_text("".join(f"{line}\n" for line in lines))
     else:
-        from rehearsal.grafana import Grafana, Link
+        from rehearsal.grafana import Grafana, Link, provisioned
 
         names = [f"GF_RENDERING_{name}" for name in ("SERVER_URL", "CALLBACK_URL", "RENDERER_TOKEN")]
         link = Link(*(os.environ[name] for name in names)) if names[0] in os.environ else None
         asked = {
             name: getattr(settings, name) for name in ("x", "prometheus", "data_source", "password", "token", "port")
         }
-        with Grafana(bind="0.0.0.0", link=link, **asked) as grafana:  # noqa: S104 - a container
+        sources = provisioned(settings.provisioned.read_text()) if settings.provisioned else None
+        with Grafana(bind="0.0.0.0", link=link, data_sources=sources, **asked) as grafana:  # noqa: S104 - a container
             print(f"Grafana at {grafana.url}", flush=True)
             threading.Event().wait()
 

@@ -3,12 +3,14 @@
 It draws the follower count over time, and answers for the dashboard and the data source.
 """
 
+import hashlib
+import json
 import math
 import re
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, tzinfo
@@ -27,8 +29,14 @@ SLUG = "twitter-followers"
 PANELS = {2: "timeseries", 4: "stat"}
 DATA_SOURCE = "P1809F7CD0C75ACF3"
 SERIES = "x_user_followers_count"
+# What both panels ask: the last sample of each step. Without the negative offset that of now would be the one at the
+# last multiple of the step. Where a step is shorter than the time between two samples, it is the one before.
+PANEL = "last_over_time(SERIES[$__interval] offset -$__interval) or SERIES"
+POINTS = 600  # of a picture of that width
+SECONDS, MINUTES, HOURS = (15, 20, 30), (1, 2, 5, 10, 15, 20, 30), (1, 2, 3, 6, 12, 24, 48, 168)
+STEPS = (*SECONDS, *(60 * step for step in MINUTES), *(3600 * step for step in HOURS))  # between a panel's points
 WINDOW = "now-5m"  # what the dashboard shows where the URL does not say
-UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800, "M": 2592000, "y": 31536000}
 SLOW_SECONDS = 40
 RENDER_SECONDS = 30  # for so long Grafana waits for its renderer
 SMALLEST = 600, 200  # a picture's width and height as the stack's renderer is set; 1000 and 500 by default
@@ -180,7 +188,8 @@ class Grafana:
     """Grafana, for as long as a with statement lasts.
 
     Draws the history of the stand-in X whose page is at the URL x, or what the Prometheus at that URL knows, as the
-    data source of that uid. With a link to a renderer, each picture also takes what that one says to it.
+    data source of that uid; data_sources has the URLs of more by their uids. With a link to a renderer, each picture
+    also takes what that one says to it.
     With a password only the user admin is let in, with a token only its bearer; with neither, everybody.
 
     >>> with X() as x, Grafana(x=x.page) as grafana:
@@ -195,12 +204,14 @@ class Grafana:
         password: str | None = None,
         token: str | None = None,
         data_source: str = DATA_SOURCE,
+        data_sources: Mapping[str, str] | None = None,
         link: Link | None = None,
         bind: str = "127.0.0.1",
         port: int = 0,
     ) -> None:
         self.answers = {"render": "ok", "dashboard": "ok", "query": "ok"}
-        self._x, self._prometheus = (x or "").rstrip("/"), (prometheus or "").rstrip("/")
+        self._x = (x or "").rstrip("/")
+        self._sources = {data_source: (prometheus or "").rstrip("/")} | dict(data_sources or {})
         self._password, self._token = password, token
         self._data_source, self._link = data_source, link
         self._render_key = secrets.token_hex()
@@ -208,7 +219,7 @@ class Grafana:
         self._ended = threading.Event()
         self._open = ExitStack()
 
-        query = f"/api/datasources/proxy/uid/{data_source}/api/v1/query"
+        query = "/api/datasources/proxy/uid/<uid>/api/v1/query"
         self._app = application(
             {
                 "GET /render/d-solo/<uid>": self._render,
@@ -287,14 +298,17 @@ class Grafana:
 
     def _series(self, start: float, end: float) -> list[panel.Samples]:
         """The samples of each series in that time. Raises SourceError."""
-        step = max(1.0, (end - start) / 300)
-        if not self._prometheus:
+        prometheus = self._sources.get(request.args.get("var-datasource", ""), self._sources[self._data_source])
+        if not prometheus:
             known = fetch(f"{self._x}/history", {})
-            return [resample(known["history"], start, end, step)]
+            return [resample(known["history"], start, end, max(1.0, (end - start) / 300))]
         account = request.args.get("var-account")
-        query = f'{SERIES}{{username="{account}"}}' if account else SERIES
-        asked = {"query": query, "start": f"{start:.3f}", "end": f"{end:.3f}", "step": f"{step:.3f}"}
-        found = fetch(f"{self._prometheus}/api/v1/query_range", asked)["data"]["result"]
+        series = f'{SERIES}{{username="{account}"}}' if account else SERIES
+        # Both ends are multiples of the step, as Grafana makes them: of 30 days the last is up to an hour ago.
+        step = rounded((end - start) / POINTS)
+        query = PANEL.replace("SERIES", series).replace("$__interval", f"{step}s")
+        edges = {name: str(math.floor(edge / step) * step) for name, edge in (("start", start), ("end", end))}
+        found = fetch(f"{prometheus}/api/v1/query_range", {"query": query, "step": str(step)} | edges)["data"]["result"]
         return [[(at, float(value)) for at, value in one["values"]] for one in found]
 
     def _dashboard(self, uid: str) -> Response | dict[str, Any]:
@@ -317,15 +331,17 @@ class Grafana:
             dashboard["panels"] = [] if name == "no-panels" else panels
         return {"meta": {"slug": SLUG, "url": f"/d/{uid}/{SLUG}", "provisioned": True}, "dashboard": dashboard}
 
-    def _query(self) -> Response | tuple[dict[str, Any], int]:
+    def _query(self, uid: str) -> Response | tuple[dict[str, Any], int]:
         """The data source proxy: Prometheus' own answer; with X, one series for a query that names it (no PromQL)."""
         name = self.answers["query"]
         if name in QUERY_ANSWERS:
             return QUERY_ANSWERS[name]()
+        if uid not in self._sources:
+            return message(404, "Data source not found")
         query = request.values.get("query", "")
         try:
-            if self._prometheus:
-                answer = get(f"{self._prometheus}/api/v1/query", {"query": query})
+            if prometheus := self._sources[uid]:
+                answer = get(f"{prometheus}/api/v1/query", {"query": query})
                 return Response(answer.content, answer.status_code, content_type=answer.headers.get("Content-Type"))
             if SERIES not in query:
                 return vector([])
@@ -375,9 +391,25 @@ def whole(text: str) -> int:
     return int(text, 10)
 
 
+def rounded(seconds: float) -> int:
+    """The step that Grafana makes of the time between two points."""
+    return min(STEPS, key=lambda step: abs(step - seconds))
+
+
+def provisioned(text: str) -> dict[str, str]:
+    """The URL of each data source in a provisioning file of JSON, by its uid."""
+    sources = json.loads(text)["datasources"]
+    return {source.get("uid") or uid_of(source["name"]): source["url"] for source in sources}
+
+
+def uid_of(name: str) -> str:
+    """The uid that Grafana gives a provisioned data source without one."""
+    return "P" + hashlib.sha256(name.encode()).hexdigest()[:16].upper()
+
+
 def moment(text: str, now: float) -> float:
     """Unix time of Grafana's now, now-15m, or milliseconds. Raises ValueError."""
-    relative = re.fullmatch(r"now(?:-(\d+)([smhdw]))?", text)
+    relative = re.fullmatch(r"now(?:-(\d+)([smhdwMy]))?", text)
     if not relative:
         return int(text) / 1000
     return now - (int(relative[1]) * UNITS[relative[2]] if relative[1] else 0)

@@ -1,0 +1,224 @@
+"""The rehearsal with components/long-term on a real Kubernetes: a month on the banner, and parts of it away."""
+
+import io
+import json
+import shlex
+import subprocess
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from support.paths import K8S
+
+from k8s import kube, manifests
+from k8s.kube import X, kubectl, monitoring, objects, until
+
+pytestmark = [pytest.mark.xdist_group("cluster"), pytest.mark.timeout(900)]
+
+DAY = 86400
+AWAY = next(line for line in (K8S / "README.md").read_text().splitlines() if line.endswith("instance=long-term"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def month() -> Iterator[float]:
+    """The rehearsal with the component, with blocks of a minute, not of two hours; the seconds until all runs."""
+    kube.started()
+    name = "long-term-in-a-hurry"
+    metadata = {"name": "k8s", "namespace": "monitoring"}
+    patch: dict[str, Any] = {"apiVersion": "monitoring.coreos.com/v1", "kind": "Prometheus", "metadata": metadata}
+    patch["spec"] = {"thanos": {"blockSize": "1m"}}
+    if not (manifests.copy() / name).exists():
+        base = [f"../{manifests.LONG_TERM_REHEARSAL}"]
+        manifests.overlay(name, manifests.copy(), resources=base, patches=[{"patch": json.dumps(patch)}])
+    began = time.monotonic()
+    try:
+        apply(manifests.copy() / name)
+        monitoring("wait", "job/thanos-history", "--for", "condition=Complete", "--timeout", "180s")
+        for workload in ("deployment/thanos-store", "deployment/thanos-query", "statefulset/thanos-compact"):
+            monitoring("rollout", "status", workload, "--timeout", "180s")
+        until("a month is there", 180, lambda: len(values(30)) >= 590)
+        kube.suspend(True)
+        kube.publish("always")
+        yield time.monotonic() - began
+    finally:
+        monitoring(*shlex.split(AWAY)[3:], "--wait=false")
+        apply(K8S / "rehearsal")
+        kube.suspend(False)
+        kube.hurry.cache_clear()
+
+
+def apply(folder: Path) -> None:
+    """Applies it, though what a test has set is another's, and waits for Grafana and Prometheus."""
+    kubectl("apply", "--server-side", "--force-conflicts", "--kustomize", str(folder))
+    monitoring("rollout", "status", "deployment/grafana", "--timeout", "120s")
+    until("the operator has it", 60, lambda: ready("prometheus-k8s"))
+
+
+def ready(stateful_set: str) -> bool:
+    """Whether it is as its object says, and its pod is ready."""
+    status = objects("statefulset", stateful_set)[0]["status"]
+    return bool(status.get("readyReplicas") == 1 and status["currentRevision"] == status["updateRevision"])
+
+
+def values(days: float, of: str = "thanos-query:9090") -> list[Any]:
+    """The samples of the followers' one series that Grafana would ask for; none while nobody answers."""
+    end, step = time.time(), max(15, days * DAY / 600)
+    asked = {"start": f"{end - days * DAY:.0f}", "end": f"{end:.0f}", "step": f"{step:.0f}"}
+    try:
+        found = kube.prometheus("query_range", of, query="x_user_followers_count", **asked)["result"]
+    except kube.KubectlError:
+        return []
+    assert len(found) <= 1, [one["metric"] for one in found]
+    return found[0]["values"] if found else []
+
+
+def published(name: str) -> None:
+    """Runs the job, and sees to it that its picture goes back a month: its line is there in all of the width."""
+    run = kube.run(name)
+    assert run.code == 0, run.message
+    done = subprocess.run(["kubectl", "get", "--raw", f"{X.path}/banner.png"], check=True, capture_output=True)
+    picture = Image.open(io.BytesIO(done.stdout)).convert("RGB")
+    pixels = picture.crop((0, picture.height // 4, picture.width, picture.height))
+    blue = [column for column in range(0, picture.width, picture.width // 20) if has_line(pixels, column)]
+    assert len(blue) >= 18, (name, blue)
+
+
+def has_line(picture: Image.Image, column: int) -> bool:
+    strip = picture.crop((column, 0, min(column + 20, picture.width), picture.height))
+    colours = strip.getcolors(maxcolors=strip.width * strip.height) or []
+    return any(blue > red + 20 for _, (red, _, blue) in colours)  # type: ignore[misc]  # RGB
+
+
+def test_a_month_is_on_the_banner(month: float) -> None:
+    print("seconds from the apply until all of it runs:", month)
+    past = values(30)
+    assert (past[0][1], past[-1][1]) == ("1", str(X().state()["followers"]))
+    published("a-month")
+
+
+def scale(deployment: str, replicas: int) -> None:
+    monitoring("scale", f"deployment/{deployment}", f"--replicas={replicas}")
+    if replicas:
+        monitoring("rollout", "status", f"deployment/{deployment}", "--timeout", "120s")
+    else:
+        monitoring(
+            "wait", "pods", "--for", "delete", "--selector", f"app.kubernetes.io/name={deployment}", "--timeout=60s"
+        )
+
+
+def test_while_the_store_is_away_no_half_of_a_month_is_published() -> None:
+    before = X().state()["banners"]
+    scale("thanos-store", 0)
+    try:
+        run = kube.run("without-the-store")
+    finally:
+        scale("thanos-store", 1)
+    assert run.code == 1
+    assert "the picture shows no data" in run.message or "publish_if_url answered" in run.message
+    assert X().state()["banners"] == before
+    until("the month is there again", 60, lambda: len(values(30)) >= 590)
+    published("with-the-store")
+
+
+@pytest.fixture(scope="module")
+def outage() -> tuple[float, float]:
+    """From when to when the bucket was away; a block is written each minute, and so while it was."""
+    begin = time.time()
+    scale("seaweedfs", 0)
+    try:
+        time.sleep(60)  # the length of the outage
+        published("without-the-bucket")
+    finally:
+        scale("seaweedfs", 1)
+    return begin, time.time()
+
+
+def test_while_the_bucket_is_away_the_banner_goes_on(outage: tuple[float, float]) -> None:
+    assert outage[1] - outage[0] > 60
+
+
+def samples(of: str, begin: float, end: float) -> int:
+    """How many samples of the followers there are between two moments, by Prometheus or in the bucket."""
+    series = 'x_user_followers_count{prometheus_replica!="history"}'
+    asked = {"query": f"count_over_time({series}[{end - begin:.0f}s])", "time": f"{end:.3f}"}
+    if of == "thanos-store":
+        found = fan_out(**asked | {"dedup": "false", "storeMatch[]": '{__address__="thanos-store:10901"}'})
+    else:
+        found = kube.prometheus("query", of, **asked)["result"]
+    return int(found[0]["value"][1]) if found else 0
+
+
+def fan_out(**asked: str) -> list[Any]:
+    """What the fan-out answers, which no Service leads to."""
+    [pod] = objects("pods", "--selector", "app.kubernetes.io/name=thanos-query")
+    path = f"/api/v1/namespaces/monitoring/pods/{pod['metadata']['name']}:10902/proxy/api/v1/query"
+    answer = json.loads(kubectl("get", "--raw", f"{path}?{kube.query_string(asked)}"))
+    return list(answer["data"]["result"])
+
+
+QUERY, COMPACT, S3 = "thanos-query:9090", "thanos-compact:10902", "seaweedfs:8333"
+SIDECAR, SIDECAR_HTTP = "prometheus-k8s-thanos-sidecar:10901", "prometheus-k8s-thanos-sidecar:10902"
+STORE, STORE_HTTP = "thanos-store:10901", "thanos-store:10902"
+PEERS = {QUERY, COMPACT, S3, SIDECAR, SIDECAR_HTTP, STORE, STORE_HTTP}
+REACHES: dict[str, set[str]] = {
+    "grafana": {QUERY},
+    "prometheus": {QUERY, SIDECAR_HTTP, STORE_HTTP, COMPACT, S3},
+    "thanos-query": {SIDECAR, STORE},
+    "thanos-store": {S3},
+    "thanos-compact": {S3},
+    "banner": set(),
+    "another": set(),
+}
+
+
+def test_the_network_policies_open_and_close() -> None:
+    def opened(who: str) -> set[str]:
+        return {peer for peer, open_ in kube.opens(who, {"app.kubernetes.io/name": who}, PEERS).items() if open_}
+
+    with ThreadPoolExecutor(len(REACHES)) as at_once:
+        assert dict(zip(REACHES, at_once.map(opened, REACHES), strict=True)) == REACHES
+
+
+def test_prometheus_scrapes_each_part_and_takes_the_rules() -> None:
+    jobs = {"thanos-sidecar", "thanos-query", "thanos-store", "thanos-compact"}
+    until("all are up", 90, lambda: {one["metric"]["job"] for one in kube.series('up{job=~"thanos-.+"} == 1')} == jobs)
+    assert "thanos" in {group["name"] for group in kube.prometheus("rules")["groups"]}
+    assert kube.series("thanos_compact_halted")[0]["value"][1] == "0"
+    resident = kube.series('process_resident_memory_bytes{job=~"thanos-.+"} / 2^20')
+    print("MiB resident:", {one["metric"]["container"]: round(float(one["value"][1])) for one in resident})
+
+
+def test_no_sample_of_the_outage_is_lost(outage: tuple[float, float]) -> None:
+    scraped = samples("prometheus-k8s:9090", *outage)
+    assert scraped >= 2
+    until("the uploads have caught up", 240, lambda: samples("thanos-store", *outage) == scraped)
+
+
+def test_without_prometheus_volume_the_days_before_are_still_on_the_banner() -> None:
+    monitoring("patch", "prometheus", "k8s", "--type", "merge", "--patch", '{"spec": {"replicas": 0}}')
+    monitoring("wait", "pod/prometheus-k8s-0", "--for", "delete", "--timeout", "120s")
+    empty("prometheus-k8s-db-prometheus-k8s-0")
+    monitoring("patch", "prometheus", "k8s", "--type", "merge", "--patch", '{"spec": {"replicas": 1}}')
+    until("Prometheus runs", 120, lambda: ready("prometheus-k8s"))
+    until("it has the followers", 90, lambda: len(values(0.01)) > 0 and kube.followers())
+    assert samples("prometheus-k8s:9090", time.time() - 1800, time.time()) < 10
+    assert values(30)[0][1] == "1"
+    published("with-an-empty-volume")
+
+
+def empty(claim: str) -> None:
+    """Deletes all that is on a volume."""
+    code = "import pathlib, shutil; [shutil.rmtree(one) for one in pathlib.Path('/volume').iterdir()]"
+    container: dict[str, Any] = {"name": "empty", "image": "localhost/banner-rehearsal:1.1.0"}
+    container |= {"command": ["python", "-c", code]}
+    container |= {"securityContext": {"runAsUser": 0}, "volumeMounts": [{"name": "volume", "mountPath": "/volume"}]}
+    volume = {"name": "volume", "persistentVolumeClaim": {"claimName": claim}}
+    spec = {"restartPolicy": "Never", "containers": [container], "volumes": [volume]}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "empty"}, "spec": spec}
+    monitoring("create", "--filename", "-", stdin=json.dumps(pod))
+    monitoring("wait", "pod/empty", "--for", "jsonpath={.status.phase}=Succeeded", "--timeout", "60s")
+    monitoring("delete", "pod", "empty", "--now")
