@@ -80,13 +80,14 @@ MAX_PICTURE, MAX_JSON = 5_000_000, 1_000_000  # bytes; X takes pictures under 5 
 MAX_AGE, PROOF = 300, 10  # seconds of an answer; pixels of data_color
 CONNECT_LIMIT = 5  # seconds for each address of a host, so that a silent one leaves time for the next
 KEYS = ("consumer_key", "consumer_secret", "access_token", "access_token_secret")
-OPTIONAL = ("data_color", "publish_if_url", "grafana_token", "http_proxy", "https_proxy")
+OTHERS = ("image_url", "data_color", "publish_if_url", "grafana_token", "http_proxy", "https_proxy")
 DEFAULTS = {"deadline_seconds": "45", "x_host": "api.x.com"}
 DEFAULTS["image_path"] = os.environ.get("TMPDIR", "/tmp") + "/banner.png"
 
-# What an answer's status usually means, and what to do.
+# What an answer's status usually means, and what to do: by the first pattern that is in it.
 GRAFANA_ADVICE = {
-    "3xx": "the URL has moved: set the final address, with its scheme, host and sub-path",
+    "^3[^?]*login": "this leads to the login page: set grafana_token, or allow anonymous access; check orgId",
+    "^3..": "the URL has moved: set the final address, with its scheme, host and sub-path",
     "400": "a parameter is wrong: check width, height, scale and timeout, or the query's syntax",
     "401": "grafana_token or the password is unknown or has expired: make a new service-account token",
     "403": "it may not see this: give the token or user the Viewer role on the dashboard",
@@ -95,26 +96,26 @@ GRAFANA_ADVICE = {
     "408": "it took too long: the renderer or the data source is slow or overloaded: give it more CPU",
     "429": "it is busy: render less at once, or raise the renderer's limit of concurrent renders",
     "500": "the renderer or data source is down or slow, or a token is wrong or deleted: see their logs",
-    "5xx": "Grafana, Prometheus or a proxy in front of them is down or starting: see their logs",
-    "other": "this is not an answer to such a request: open the URL in a browser",
+    "5..": "Grafana, Prometheus or a proxy in front of them is down or starting: see their logs",
+    "": "this is not an answer to such a request: open the URL in a browser",
 }
 X_ADVICE = {
-    "2xx": "this came from a sign-in page or a proxy instead of X: check x_host and HTTPS_PROXY",
+    "2..": "this came from a sign-in page or a proxy instead of X: check x_host and HTTPS_PROXY",
     "401": "wrong keys, or older than the app's Read and write: make a new access token; check the clock",
     "402": "the account has no credits left: buy some in X's developer console; publish_if_url saves calls",
     "403": "X forbids it: check the app's permissions, and the account itself",
     "413": "the picture is too large: ask for a smaller width, height or scale in image_url",
     "422": "X could not resize the picture: ask for 1500x500 without scale in image_url",
     "429": "too many calls: run less often, or set publish_if_url",
-    "5xx": "X has a problem: nothing to do, the next run tries again",
-    "other": "X does not take this call: check x_host, and look for news about its API",
+    "5..": "X has a problem: nothing to do, the next run tries again",
+    "": "X does not take this call: check x_host, and look for news about its API",
 }
 X_CODES = {
     "403 (code 64)": "the account is suspended: sign in to X and appeal",
     "403 (code 261)": "the app may only read: set it to Read and write, then make a new access token",
     "403 (code 453)": "the app's access level is too low: change its plan in X's developer console",
 }
-# Why no answer came, by the first pattern that is in the exception; peer is the host, or the proxy to it.
+# Why no answer came, by the first pattern in the exception; peer is the host, or the proxy on the way to it.
 CONNECTION_ADVICE = {
     "SOCKS support": "SOCKS proxies are not supported: set HTTP_PROXY and HTTPS_PROXY to an http:// one",
     "ProxyError": "the proxy {peer} is down, hangs or refuses {host}: check HTTP_PROXY and NO_PROXY",
@@ -144,7 +145,6 @@ class MustAct(Failed):
 
 
 # --- Settings
-
 # What settings have to be, by patterns for name and value or a function, and what one is that is not.
 PORT = r":(?!0)(\d{1,4}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d\d|655[0-2]\d|6553[0-5])"
 URL, PATH, HOST = "(image|publish_if)_url", "image_path", rf"([\w.-]+|\[[\da-fA-F:.]+\])({PORT})?"
@@ -188,15 +188,13 @@ def picture_size(url: str) -> tuple[int, int]:
 
 def read_settings(environ: Mapping[str, str], dry_run: bool) -> dict[str, str]:
     """The settings given, or their defaults. Raises MustAct that names all that is wrong, and no value."""
-    names = {name.lower().replace("colour", "color"): name for name in sorted(environ)}
-    known = (*KEYS, "image_url", *OPTIONAL, *DEFAULTS)
-    given = {name: environ[names[name]].strip() for name in known if name in names}
+    names = {name.lower().replace("colour", "color"): name for name in sorted(environ) if name.isidentifier()}
+    given = {name: environ[names[name]].strip() for name in (*KEYS, *OTHERS, *DEFAULTS) if name in names}
     settings = DEFAULTS | given
     wrong: dict[str, list[str]] = {}
     for name in ("image_url",) if dry_run else (*KEYS, "image_url"):
         if name not in given:
-            others = [other for other in names if other not in given and re.fullmatch("[a-z_]{1,40}", other)]
-            like = difflib.get_close_matches(name, others, 1, 0.65)
+            like = difflib.get_close_matches(name, names.keys() - given.keys(), 1, 0.65)
             wrong.setdefault(f"missing; there is {names[like[0]]}" if like else "missing", []).append(name)
     for name, value in settings.items():
         for which, good, problem in RULES:
@@ -275,7 +273,7 @@ def check_dashboard(settings: Settings) -> None:
         return  # the render that follows says it
     status = answer.status_code
     if status in (401, 403):
-        raise Failed(f"Grafana's dashboard API answered {status}: {advice_for(status, GRAFANA_ADVICE)}")
+        raise Failed(f"Grafana's dashboard API answered {status}: {advice_for(f'{status}', GRAFANA_ADVICE)}")
     with suppress(ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
         told = json.loads(body)
         if status == 404 and "dashboard" in told["message"].lower():
@@ -314,11 +312,9 @@ def get(settings: Settings, url: str, what: str, limit: int, accept: Sequence[in
             if len(body) > limit:
                 raise Failed(f"{what} sent over {limit} bytes: ask for a smaller picture, or fewer series")
     except (OSError, ValueError) as error:  # ValueError is for odd URLs
-        raise Failed(f"{what}: {connection_advice(error)}") from None
+        raise Failed(f"{what}: {advice_for(repr(error), CONNECTION_ADVICE)}") from None
     if answer.status_code not in (200, *accept):
-        advice = advice_for(answer.status_code, GRAFANA_ADVICE)
-        if re.fullmatch(r"3..[^?]*/login([?].*)?", f"{answer.status_code}{answer.headers.get('Location')}"):
-            advice = "this leads to the login page: set grafana_token, or allow anonymous access; check orgId"
+        advice = advice_for(f"{answer.status_code} {answer.headers.get('Location')}", GRAFANA_ADVICE)
         raise Failed(f"{what} answered {answer.status_code}: {advice}")
     age = float(answer.headers["Age"]) if re.fullmatch("[0-9]+", answer.headers.get("Age", "")) else 0.0
     with suppress(KeyError, ValueError, OverflowError):
@@ -334,15 +330,10 @@ def origin(url: str) -> tuple[str, str | None, int]:
     return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}[parts.scheme]
 
 
-def advice_for(status: int, table: Mapping[str, str]) -> str:
-    """What a table has for a status, for its hundred, or else for any other."""
-    return table.get(str(status)) or table.get(f"{status // 100}xx") or table["other"]
-
-
-def connection_advice(error: Exception) -> str:
-    """Why no answer came to what was asked last, by the exception of requests or tweepy."""
-    sign = next(sign for sign in CONNECTION_ADVICE if re.search(sign, repr(error)))
-    return CONNECTION_ADVICE[sign].format(**progress)
+def advice_for(seen: str, table: Mapping[str, str]) -> str:
+    """What a table has for a status, or for an exception of requests or tweepy at what was asked last."""
+    pattern = next(pattern for pattern in table if re.search(pattern, seen))
+    return table[pattern].format(**progress)
 
 
 # --- Checking: https://www.w3.org/TR/png-3/
@@ -416,7 +407,7 @@ def idat(png: bytes) -> bytes:
         order += b"o" if kind[:1].islower() and kind not in (b"acTL", b"tRNS") else kind
         packed += data if kind == b"IDAT" else b""
         position = end + 4
-    if not re.fullmatch(b"IHDRo*(IDAT)+o*IEND", order) or data:
+    if not re.fullmatch(b"IHDRo*(IDAT)++o*IEND", order) or data:  # ++ never goes back, and so keeps nothing
         raise Failed(DAMAGED)
     return bytes(packed)
 
@@ -493,7 +484,7 @@ def publish(png: bytes, settings: Settings) -> str:
         api.update_profile_banner("banner.png", file=png)
     except tweepy.TweepyException as error:
         if not answers:
-            raise Failed(f"the upload to X: {connection_advice(error)}") from None
+            raise Failed(f"the upload to X: {advice_for(repr(error), CONNECTION_ADVICE)}") from None
     answer, status, body = answers[0], answers[0].status_code, b""
     with suppress(Exception):  # a body that is broken says nothing, and the status all
         body = answer.raw.read(65536, decode_content=True)
@@ -503,7 +494,7 @@ def publish(png: bytes, settings: Settings) -> str:
             return f"uploaded in {answer.elapsed.total_seconds():.2f} s, X answered {status}"
     code = re.search(rb'"code"\s*:\s*(\d{1,4})\b', body)
     said = f"{status} (code {int(code[1])})" if code else f"{status}"
-    advice = X_CODES.get(said) or advice_for(status, X_ADVICE)
+    advice = X_CODES.get(said) or advice_for(f"{status}", X_ADVICE)
     reset = answer.headers.get("x-rate-limit-reset", "")
     if status == 429 and re.fullmatch("[0-9]{1,11}", reset):
         said += f", and opens again in {max(0, int(reset) - int(time.time()))} s"
@@ -515,18 +506,16 @@ def main() -> NoReturn:
     """Runs once and ends the process. The run has a thread of its own, so that nothing delays the end."""
     began = time.monotonic() - time.process_time()  # Python's own start counts
     warnings.simplefilter("ignore")  # a library's would stand before our line
-    options = sys.argv[1:]
+    options, dry_run = sys.argv[1:], len(sys.argv) > 1
     try:
-        if options in (["--help"], ["-h"]):
-            end(1, str(__doc__).rstrip(), 0)
-        if options == ["--version"]:
-            end(1, f"banner {__version__}", 0)
+        if options in (["--help"], ["-h"], ["--version"]):
+            end(1, f"banner {__version__}" if options == ["--version"] else str(__doc__).rstrip(), 0)
         for option in options:
             if option != "--dry-run":
                 raise MustAct(f"no such option as {option!a:.30}: there are --dry-run, --help and --version")
-        settings = read_settings(os.environ, bool(options))
+        settings = read_settings(os.environ, dry_run)
         limit = float(settings["deadline_seconds"])
-        job = ThreadPoolExecutor().submit(run, settings, bool(options))
+        job = ThreadPoolExecutor().submit(run, settings, dry_run)
         if wait([job], began + limit - time.monotonic()).not_done:
             end(2, f"failed: out of time after {limit:g} s, {progress['step']}", 1)
         end(1, job.result(), 0)
