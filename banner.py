@@ -473,7 +473,7 @@ def publish(png: bytes, settings: Settings) -> str:
     progress.update(what="X's answer", host=host, peer=host, slow=slow)
     answers: list[Any] = []
 
-    def keep(answer: Any, **_: object) -> NoReturn:  # from tweepy, which reads an endless one
+    def keep(answer: Any, **_: object) -> NoReturn:  # from tweepy, which reads without end
         answers.append(answer)
         raise EOFError
 
@@ -486,7 +486,7 @@ def publish(png: bytes, settings: Settings) -> str:
         if not answers:
             raise Failed(f"the upload to X: {advice_for(repr(error), CONNECTION_ADVICE)}") from None
     answer, status, body = answers[0], answers[0].status_code, b""
-    with suppress(Exception):  # a body that is broken says nothing, and the status all
+    with suppress(Exception):  # where it is cut or garbled, the status says enough
         body = answer.raw.read(65536, decode_content=True)
     if status in (200, 201, 202):
         with suppress(ValueError, RecursionError):
