@@ -43,13 +43,6 @@ def test_x_s_own_word_for_a_new_banner_is_another_address() -> None:
     until("another address", 150, lambda: addresses() - before)
 
 
-def test_news_is_there_after_follow_and_the_other_rule_is_there_always() -> None:
-    until("no news", 300, lambda: not kube.series('banner:publish{publish="news"}'))
-    assert kube.series('banner:publish{publish="always"}')
-    X().follow()
-    until("news", 60, lambda: kube.series('banner:publish{publish="news"}'))
-
-
 def queries() -> list[str]:
     """Those of the dashboard that says whether all is well."""
     dashboard = json.loads((K8S / "dashboards/banner-is-it-well.json").read_text())
@@ -198,3 +191,11 @@ def test_a_probe_of_another_namespace_takes_the_token_to_no_host_but_x() -> None
     assert "connected" in logs["https"]  # and left, for want of X's name
     assert "Bearer" not in str(logs)
     until("the follower series", 60, kube.followers)
+
+
+def test_news_is_there_after_follow_and_the_other_rule_is_there_always() -> None:
+    # Last, as the news of the tests before is over by now.
+    until("no news", 300, lambda: not kube.series('banner:publish{publish="news"}'))
+    assert kube.series('banner:publish{publish="always"}')
+    X().follow()
+    until("news", 60, lambda: kube.series('banner:publish{publish="news"}'))
