@@ -29,8 +29,8 @@ import sys
 import threading
 from typing import Any, NoReturn
 
-# Where the run is, and what it usually means if it gets no further.
-progress = {"step": "starting", "meaning": "this machine is overloaded, or deadline_seconds is too short"}
+# Where the run is, with what it usually means if it gets no further, and whom it asks for what.
+progress = {"step": "starting: this machine is overloaded, or deadline_seconds is too short"}
 writing = threading.Lock()  # held while the picture is written, so that no end leaves half of it
 
 
@@ -48,8 +48,7 @@ def end(descriptor: int, line: str, code: int) -> NoReturn:
 
 def stop(signum: int, _: object) -> None:
     """Ends the run because it was told to."""
-    step = f"stopped by {signal.Signals(signum).name} while {progress['step']}"
-    end(2, f"{step}: {progress['meaning']}", 128 + signum)
+    end(2, f"stopped by {signal.Signals(signum).name} while {progress['step']}", 128 + signum)
 
 
 if __name__ == "__main__":  # before the imports that take a tenth of a second
@@ -60,7 +59,6 @@ if __name__ == "__main__":  # before the imports that take a tenth of a second
 
 import difflib
 import hashlib
-import io
 import json
 import re
 import time
@@ -81,14 +79,15 @@ Settings = Mapping[str, str]
 MAX_PICTURE, MAX_JSON = 5_000_000, 1_000_000  # bytes; X takes pictures under 5 MB, and 64 MB hold it all
 MAX_AGE, PROOF = 300, 10  # seconds of an answer; pixels of data_color
 CONNECT_LIMIT = 5  # seconds for each address of a host, so that a silent one leaves time for the next
-PROXIES = ("http_proxy", "https_proxy")
 KEYS = ("consumer_key", "consumer_secret", "access_token", "access_token_secret")
-DEFAULTS = {"data_color": "", "publish_if_url": "", "grafana_token": "", "deadline_seconds": "45"}
-DEFAULTS |= {"image_path": os.environ.get("TMPDIR", "/tmp") + "/banner.png", "x_host": "api.x.com"}
+OTHERS = ("image_url", "data_color", "publish_if_url", "grafana_token", "http_proxy", "https_proxy")
+DEFAULTS = {"deadline_seconds": "45", "x_host": "api.x.com"}
+DEFAULTS["image_path"] = os.environ.get("TMPDIR", "/tmp") + "/banner.png"
 
-# What an answer's status usually means, and what to do.
+# What an answer's status usually means, and what to do: by the first pattern that is in it.
 GRAFANA_ADVICE = {
-    "3xx": "the URL has moved: set the final address, with its scheme, host and sub-path",
+    "^3[^?]*login": "this leads to the login page: set grafana_token, or allow anonymous access; check orgId",
+    "^3..": "the URL has moved: set the final address, with its scheme, host and sub-path",
     "400": "a parameter is wrong: check width, height, scale and timeout, or the query's syntax",
     "401": "grafana_token or the password is unknown or has expired: make a new service-account token",
     "403": "it may not see this: give the token or user the Viewer role on the dashboard",
@@ -97,26 +96,25 @@ GRAFANA_ADVICE = {
     "408": "it took too long: the renderer or the data source is slow or overloaded: give it more CPU",
     "429": "it is busy: render less at once, or raise the renderer's limit of concurrent renders",
     "500": "the renderer or data source is down or slow, or a token is wrong or deleted: see their logs",
-    "5xx": "Grafana, Prometheus or a proxy in front of them is down or starting: see their logs",
-    "other": "this is not an answer to such a request: open the URL in a browser",
+    "5..": "Grafana, Prometheus or a proxy in front of them is down or starting: see their logs",
+    "": "this is not an answer to such a request: open the URL in a browser",
 }
 X_ADVICE = {
-    "2xx": "this came from a sign-in page or a proxy instead of X: check x_host and HTTPS_PROXY",
+    "2..": "this came from a sign-in page or a proxy instead of X: check x_host and HTTPS_PROXY",
     "401": "wrong keys, or older than the app's Read and write: make a new access token; check the clock",
     "402": "the account has no credits left: buy some in X's developer console; publish_if_url saves calls",
     "403": "X forbids it: check the app's permissions, and the account itself",
-    "413": "the picture is too large: ask for a smaller width, height or scale in image_url",
-    "422": "X could not resize the picture: ask for 1500x500 without scale in image_url",
+    "413|422": "X takes no picture of this size: ask for 1500x500 without scale in image_url",
     "429": "too many calls: run less often, or set publish_if_url",
-    "5xx": "X has a problem: nothing to do, the next run tries again",
-    "other": "X does not take this call: check x_host, and look for news about its API",
+    "5..": "X has a problem: nothing to do, the next run tries again",
+    "": "X does not take this call: check x_host, and look for news about its API",
 }
 X_CODES = {
-    64: "the account is suspended: sign in to X and appeal",
-    261: "the app may only read: set it to Read and write, then make a new access token",
-    453: "the app's access level is too low for this call: change its plan in X's developer console",
+    "403 (code 64)": "the account is suspended: sign in to X and appeal",
+    "403 (code 261)": "the app may only read: set it to Read and write, then make a new access token",
+    "403 (code 453)": "the app's access level is too low: change its plan in X's developer console",
 }
-# Why no answer came, by the first pattern that is in the exception; peer is the host, or the proxy to it.
+# Why no answer came, by the first pattern in the exception; peer is the host, or the proxy on the way to it.
 CONNECTION_ADVICE = {
     "SOCKS support": "SOCKS proxies are not supported: set HTTP_PROXY and HTTPS_PROXY to an http:// one",
     "ProxyError": "the proxy {peer} is down, hangs or refuses {host}: check HTTP_PROXY and NO_PROXY",
@@ -146,13 +144,12 @@ class MustAct(Failed):
 
 
 # --- Settings
-
 # What settings have to be, by patterns for name and value or a function, and what one is that is not.
 PORT = r":(?!0)(\d{1,4}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d\d|655[0-2]\d|6553[0-5])"
 URL, PATH, HOST = "(image|publish_if)_url", "image_path", rf"([\w.-]+|\[[\da-fA-F:.]+\])({PORT})?"
 NUMBER, QUOTE = r"\d{1,9}(\.\d{1,9})?", "['\"\u2018\u2019\u201c\u201d]"
 RULES: tuple[tuple[str, str | Callable[[str], object], str], ...] = (
-    (".*", "(?s).+", "blank"),
+    ("(?!http).*", "(?s).+", "blank"),
     (".*", f"(?s)(?!{QUOTE}).*(?<!{QUOTE})", "in quotes: leave them out"),
     ("grafana_token", "(?is)(?!bearer).*", "with the word Bearer: give the token alone"),
     (PATH, str.isprintable, "with a line end or another odd character inside"),
@@ -162,15 +159,14 @@ RULES: tuple[tuple[str, str | Callable[[str], object], str], ...] = (
     (URL, r"[^?@]*@?[^?@]*(\?.*)?", "with an @ too many: in a password, write %40"),
     (URL, f"https?://([^@/?#]*@)?{HOST}([/?#].*)?", "not an http(s) URL with a host"),
     ("image_url", f"(?!.*[?&](width|height|scale)=(?!{NUMBER}(&|$))).*", "with a size that is no number"),
-    ("image_url", lambda url: min(picture_size(url)) > 0, "with a size of 0"),
-    ("image_url", lambda url: max(picture_size(url)) <= 3000, "wider than 3000 pixels: X shows 1500x500"),
-    ("image_url", lambda url: picture_size(url)[1] <= 1000, "higher than 1000 pixels: X shows 1500x500"),
+    ("image_url", lambda url: 0 < picture_size(url)[0] <= 3000, "not 1 to 3000 pixels wide: ask for 1500"),
+    ("image_url", lambda url: 0 < picture_size(url)[1] <= 1000, "not 1 to 1000 pixels high: ask for 500"),
     ("image_url", lambda url: "/d-solo/" not in url or parameter(url, "panelId"), "without panelId"),
     ("image_url", "(?!.*[?&]to=(?!now)).*", "for a time that stands still: write from=now-4h&to=now"),
     ("data_color", "#?[0-9A-Fa-f]{6}", "not a colour as RRGGBB, such as 1DA1F2"),
     ("deadline_seconds", rf"(?=.*[1-9]){NUMBER}", "not a number of seconds above 0, such as 45"),
     ("x_host", HOST, "not a host alone, such as api.x.com"),
-    ("https?_proxy", f"(https?://|socks.*)?([^@/]*@)?{HOST}/?", "not an http(s) URL"),
+    ("https?_proxy", f"|(https?://|socks.*)?([^@/]*@)?{HOST}/?", "not an http(s) URL"),
     (PATH, lambda at: not os.access(at, os.F_OK) or Path(at).is_file(), "not a regular file"),
     (PATH, lambda at: Path(at).resolve().parent.is_dir(), "in a folder that is not there: make or mount it"),
     (PATH, lambda at: os.access(Path(at).resolve().parent, os.W_OK), "closed to this user: see --user"),
@@ -191,17 +187,15 @@ def picture_size(url: str) -> tuple[int, int]:
 
 def read_settings(environ: Mapping[str, str], dry_run: bool) -> dict[str, str]:
     """The settings given, or their defaults. Raises MustAct that names all that is wrong, and no value."""
-    names = {name.lower().replace("colour", "color"): name for name in sorted(environ)}
-    given = {name: environ[names[name]].strip() for name in (*KEYS, "image_url", *DEFAULTS) if name in names}
-    checked = {"image_path": DEFAULTS["image_path"]} | given
-    checked |= {name: environ[names[name]] for name in names if name in PROXIES and environ[names[name]]}
+    names = {name.lower().replace("colour", "color"): name for name in sorted(environ) if name.isidentifier()}
+    given = {name: environ[names[name]].strip() for name in (*KEYS, *OTHERS, *DEFAULTS) if name in names}
+    settings = DEFAULTS | given
     wrong: dict[str, list[str]] = {}
     for name in ("image_url",) if dry_run else (*KEYS, "image_url"):
         if name not in given:
-            others = [other for other in names if other not in given and re.fullmatch("[a-z_]{1,40}", other)]
-            like = difflib.get_close_matches(name, others, 1, 0.65)
+            like = difflib.get_close_matches(name, names.keys() - given.keys(), 1, 0.65)
             wrong.setdefault(f"missing; there is {names[like[0]]}" if like else "missing", []).append(name)
-    for name, value in checked.items():
+    for name, value in settings.items():
         for which, good, problem in RULES:
             fits = good if callable(good) else re.compile(good).fullmatch
             if re.fullmatch(which, name) and not fits(value):
@@ -214,15 +208,15 @@ def read_settings(environ: Mapping[str, str], dry_run: bool) -> dict[str, str]:
         said = [f"{', '.join(which)} {'are' if which[1:] else 'is'} {what}" for what, which in wrong.items()]
         raise MustAct(f"settings: {'; '.join(said)}")
     if "image_path" in given:
-        given["image_path"] = str(Path(given["image_path"]).resolve())  # what a link leads to
-    return DEFAULTS | given
+        settings["image_path"] = str(Path(given["image_path"]).resolve())  # what a link leads to
+    return settings
 
 
 # --- Fetching
 def run(settings: Settings, dry_run: bool) -> str:
     """One run; returns the line that says what was done. Raises Failed."""
     sys.addaudithook(follow)
-    if settings["publish_if_url"] and not has_series(settings):
+    if "publish_if_url" in settings and not has_series(settings):
         return "skipped: publish_if_url returned no series, so nothing was published"
     check_dashboard(settings)
     if not dry_run:  # tweepy takes 0.2 s to load, which pass while Grafana renders
@@ -233,7 +227,7 @@ def run(settings: Settings, dry_run: bool) -> str:
     width, height = picture_size(settings["image_url"])
     facts = f"{width}x{height}, {len(png)} bytes, sha256 {hashlib.sha256(png).hexdigest()[:12]}"
     facts += f", rendered in {answer.elapsed.total_seconds():.2f} s"
-    check_png(png, width, height, bytes.fromhex(settings["data_color"].removeprefix("#")))
+    check_png(png, width, height, bytes.fromhex(settings.get("data_color", "").removeprefix("#")))
     write(png, Path(settings["image_path"]))
     if dry_run:
         colors = strong_colors(png, width, height) or "none is strong enough"
@@ -242,35 +236,27 @@ def run(settings: Settings, dry_run: bool) -> str:
     return f"published: {facts}, {publish(png, settings)}"
 
 
-def ask(what: str, host: str, slow: str) -> None:
-    """Begins a request for what at which host; slow is what it usually means if the answer is late."""
-    meaning = "this machine is overloaded: give it more CPU, or raise deadline_seconds"
-    progress.update(step=f"asking for {what}", meaning=meaning, what=what, host=host, peer=host, slow=slow)
-
-
 def follow(event: str, arguments: tuple[Any, ...]) -> None:
     """Keeps progress by Python's audit events, which tell a slow answer from a connection that never came."""
     if event == "socket.getaddrinfo":  # of the host, or of the proxy on the way there
         progress["peer"] = f"{arguments[0]}:{arguments[1]}"
-        progress["step"] = f"looking up {arguments[0]} for {progress['what']}"
-        progress["meaning"] = "DNS does not answer: check it, and that a NetworkPolicy lets the job reach it"
+        meaning = "DNS does not answer: check it, and that a NetworkPolicy lets the job reach it"
+        progress["step"] = f"looking up {arguments[0]} for {progress['what']}: {meaning}"
     elif event == "socket.connect":
-        progress["step"] = f"connecting to {progress['peer']} for {progress['what']}"
-        progress["meaning"] = "nothing answers: check host, port, firewall and NetworkPolicy"
+        meaning = "nothing answers: check host, port, firewall and NetworkPolicy"
+        progress["step"] = f"connecting to {progress['peer']} for {progress['what']}: {meaning}"
     elif event == "http.client.send":
         proxy = f" through the proxy {progress['peer']}" if arguments[0].proxy else ""
-        progress["step"] = f"waiting for {progress['what']} at {progress['host']}{proxy}"
-        progress["meaning"] = progress["slow"]
+        progress["step"] = f"waiting for {progress['what']} at {progress['host']}{proxy}: {progress['slow']}"
 
 
 def has_series(settings: Settings) -> bool:
     """Whether the instant query returns a series. Raises Failed unless it is a well-formed success."""
     _, body = get(settings, settings["publish_if_url"], "publish_if_url", MAX_JSON)
-    with suppress(ValueError, LookupError, TypeError, RecursionError):
-        answer = json.loads(body)
-        kind, series = answer["data"]["resultType"], answer["data"]["result"]
-        if answer["status"] == "success" and kind in ("vector", "matrix") and isinstance(series, list):
-            return len([element["metric"] for element in series]) > 0
+    with suppress(ValueError, RecursionError):
+        match json.loads(body):
+            case {"status": "success", "data": {"resultType": "vector" | "matrix", "result": [*series]}}:
+                return bool(series)
     raise Failed("publish_if_url returned no list of series: write /api/v1/query?query=...")
 
 
@@ -286,22 +272,19 @@ def check_dashboard(settings: Settings) -> None:
         return  # the render that follows says it
     status = answer.status_code
     if status in (401, 403):
-        raise Failed(f"Grafana's dashboard API answered {status}: {advice_for(status, GRAFANA_ADVICE)}")
-    with suppress(ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        raise Failed(f"Grafana's dashboard API answered {status}: {advice_for(f'{status}', GRAFANA_ADVICE)}")
+    with suppress(ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
         told = json.loads(body)
         if status == 404 and "dashboard" in told["message"].lower():
             raise Failed("no such dashboard, or the token may not see it: check UID and orgId in image_url")
-        dashboard, ids = told["dashboard"], []
-        for key, element in dashboard.get("elements", {}).items():  # newer: {"panel-2": {"spec": ...}}
-            ids += [key, element.get("spec", {}).get("id")]
-        for panel in [] if "elements" in dashboard else dashboard["panels"]:
-            ids += [each["id"] for each in (panel, *(panel.get("panels") or [])) if each.get("type") != "row"]
-        panels = {str(panel_id).removeprefix("panel-") for panel_id in ids}
+        dashboard, elements = told["dashboard"], told["dashboard"].get("elements")  # newer ones have these
+        panels = dashboard["panels"] if elements is None else [each["spec"] for each in elements.values()]
+        panels = panels + [inner for panel in panels for inner in panel.get("panels") or []]  # of closed rows
+        ids = sorted(int(panel["id"]) for panel in panels if panel.get("type") != "row")
         wanted = (parameter(url[0], "panelId") or parameter(url[0], "viewPanel")).removeprefix("panel-")
-        if wanted and wanted.partition("-clone-")[0] not in panels:
-            numbers = sorted(int(panel) for panel in panels if re.fullmatch("[0-9]{1,9}", panel))[:12]
-            listed = ", ".join(map(str, numbers)) or "none"
-            raise Failed(f"no such panel as {wanted!a:.30}, there are {listed}: set panelId in image_url")
+        if wanted and wanted.partition("-clone-")[0] not in map(str, ids):
+            listed = ", ".join(map(str, ids[:12])) or "none"
+            raise Failed(f"no such panel as {wanted!a:.30}, there are {listed:.99}: set panelId in image_url")
 
 
 def get(settings: Settings, url: str, what: str, limit: int, accept: Sequence[int] = ()) -> tuple[Any, bytes]:
@@ -311,12 +294,12 @@ def get(settings: Settings, url: str, what: str, limit: int, accept: Sequence[in
     parts = urlsplit(url.replace("GMT+", "GMT%2B"))  # a plus would be a space
     host = parts.netloc.rpartition("@")[2]
     slow = "the renderer is slow: give it more CPU" if limit == MAX_PICTURE else "it is slow: see its log"
-    ask(what, host, f"most often {slow}, or raise deadline_seconds")
+    progress.update(what=what, host=host, peer=host, slow=f"most often {slow}, or raise deadline_seconds")
     session: Any = requests.Session()
     session.get_redirect_target = lambda _: None  # or requests would read a redirect's body
     session.headers.update({"Cache-Control": "no-cache", "Accept-Encoding": "identity"})
     session.auth = lambda request: request  # without one, requests takes that of .netrc
-    if settings["grafana_token"] and origin(url) == origin(settings["image_url"]):
+    if "grafana_token" in settings and origin(url) == origin(settings["image_url"]):
         session.headers["Authorization"] = f"Bearer {settings['grafana_token']}"
     elif parts.username is not None:
         session.auth = (unquote(parts.username).encode(), unquote(parts.password or "").encode())
@@ -328,11 +311,9 @@ def get(settings: Settings, url: str, what: str, limit: int, accept: Sequence[in
             if len(body) > limit:
                 raise Failed(f"{what} sent over {limit} bytes: ask for a smaller picture, or fewer series")
     except (OSError, ValueError) as error:  # ValueError is for odd URLs
-        raise Failed(f"{what}: {connection_advice(error)}") from None
+        raise Failed(f"{what}: {advice_for(repr(error), CONNECTION_ADVICE)}") from None
     if answer.status_code not in (200, *accept):
-        advice = advice_for(answer.status_code, GRAFANA_ADVICE)
-        if re.fullmatch(r"3..[^?]*/login([?].*)?", f"{answer.status_code}{answer.headers.get('Location')}"):
-            advice = "this leads to the login page: set grafana_token, or allow anonymous access; check orgId"
+        advice = advice_for(f"{answer.status_code} {answer.headers.get('Location')}", GRAFANA_ADVICE)
         raise Failed(f"{what} answered {answer.status_code}: {advice}")
     age = float(answer.headers["Age"]) if re.fullmatch("[0-9]+", answer.headers.get("Age", "")) else 0.0
     with suppress(KeyError, ValueError, OverflowError):
@@ -348,15 +329,10 @@ def origin(url: str) -> tuple[str, str | None, int]:
     return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}[parts.scheme]
 
 
-def advice_for(status: int, table: Mapping[str, str]) -> str:
-    """What a table has for a status, for its hundred, or else for any other."""
-    return table.get(str(status)) or table.get(f"{status // 100}xx") or table["other"]
-
-
-def connection_advice(error: Exception) -> str:
-    """Why no answer came to what was asked last, by the exception of requests or tweepy."""
-    sign = next(sign for sign in CONNECTION_ADVICE if re.search(sign, repr(error)))
-    return CONNECTION_ADVICE[sign].format(**progress)
+def advice_for(seen: str, table: Mapping[str, str]) -> str:
+    """What a table has for a status, or for an exception of requests or tweepy at what was asked last."""
+    pattern = next(pattern for pattern in table if re.search(pattern, seen))
+    return table[pattern].format(**progress)
 
 
 # --- Checking: https://www.w3.org/TR/png-3/
@@ -374,8 +350,7 @@ def check_png(png: bytes, width: int, height: int, color: bytes) -> None:
             proof += [row[at : at + step] for at in range(0, len(row), step)].count(opaque)
         if different and visible and (proof >= PROOF or not color):
             break
-    for _ in lines:
-        pass  # the rest has to be whole, too
+    all(lines)  # the rest has to be whole, too
     if not (different and visible):
         raise Failed("the picture is blank, of one colour: it was taken too early: raise BROWSER_READINESS_*")
     if color and proof < PROOF:
@@ -395,10 +370,8 @@ def scan_lines(png: bytes, width: int, height: int) -> Iterator[bytes]:
     """Yields the lines, still filtered. Raises Failed unless png is whole, of this size, and RGB or RGBA."""
     if png.startswith(b"%PDF"):
         raise Failed("a PDF came as image/png: add encoding=png to image_url, or API_DEFAULT_ENCODING=png")
-    if not png.startswith(b"\x89PNG\r\n\x1a\n"):
+    if not png.startswith(b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR"):
         raise Failed("no PNG came as image/png: GF_RENDERING_SERVER_URL must end with /render; see its log")
-    if png[8:16] != b"\0\0\0\x0dIHDR":
-        raise Failed(DAMAGED)
     size = int.from_bytes(png[16:20]), int.from_bytes(png[20:24])
     if size != (width, height):
         why = "Grafana renders from 1000x500 up to 3000 wide: set such a width and height in image_url"
@@ -424,17 +397,16 @@ def scan_lines(png: bytes, width: int, height: int) -> Iterator[bytes]:
 
 def idat(png: bytes) -> bytes:
     """The packed pixels. Raises Failed at a wrong checksum or order, a palette, transparency or animation."""
-    letters = {b"IHDR": b"H", b"IDAT": b"D", b"IEND": b"E", b"acTL": b"x", b"tRNS": b"x"}
     packed, order, position = bytearray(), bytearray(), 8
     while position < len(png):
         end = position + 8 + int.from_bytes(png[position : position + 4])
         kind, data = png[position + 4 : position + 8], png[position + 8 : end]
         if zlib.crc32(kind + data).to_bytes(4) != png[end : end + 4]:
             raise Failed(DAMAGED)
-        order += letters.get(kind, b"o" if kind[:1].islower() else b"x")
+        order += b"o" if kind[:1].islower() and kind not in (b"acTL", b"tRNS") else kind
         packed += data if kind == b"IDAT" else b""
         position = end + 4
-    if not re.fullmatch(b"Ho*D+o*E", order) or data:
+    if not re.fullmatch(b"IHDRo*(IDAT)++o*IEND", order) or data:  # ++ never goes back, and so keeps nothing
         raise Failed(DAMAGED)
     return bytes(packed)
 
@@ -443,27 +415,24 @@ def rows(lines: Iterator[bytes], width: int) -> Iterator[bytes]:
     """Yields the pixels of each line as they are in the picture, its filter undone."""
     above = b""
     for line in lines:
-        kind, row, above = line[0], line[1:], above or bytes(len(line) - 1)
+        kind, row, above = line[0], bytearray(line[1:]), above or bytes(len(line) - 1)
         if kind in (2, 4) and not row.strip(b"\0"):
-            row = above  # to both, zeros say that nothing differs
-        elif kind == 2:  # all bytes in one sum, without their highest bits, which are put right afterwards
-            low, high = (int.from_bytes(bits * len(row)) for bits in (b"\x7f", b"\x80"))
-            one, other = int.from_bytes(row), int.from_bytes(above)
-            row = ((one & low) + (other & low) ^ (one ^ other) & high).to_bytes(len(row))
+            row[:] = above  # to both, zeros say that nothing differs
         elif kind:
-            step, plain = len(row) // width, bytearray(row)
+            step = len(row) // width
             for channel in range(step):
-                plain[channel::step] = unfiltered(kind, row[channel::step], above[channel::step])
-            row = bytes(plain)
-        yield row
-        above = row
+                row[channel::step] = unfiltered(kind, line[1 + channel :: step], above[channel::step])
+        above = bytes(row)
+        yield above
 
 
 def unfiltered(kind: int, values: bytes, above: bytes) -> bytes:
-    """One channel of a row: each value plus what filter 1, 3 or 4 makes of the neighbours known by then."""
+    """One channel of a row: each value plus what its filter makes of the neighbours known by then."""
     left, corner, pairs = 0, 0, zip(values, above, strict=True)
     if kind == 1:
         return bytes([left := left + value & 255 for value in values])
+    if kind == 2:
+        return bytes([value + up & 255 for value, up in pairs])
     if kind == 3:
         return bytes([left := (left + up) // 2 + value & 255 for value, up in pairs])
     result = []
@@ -471,13 +440,9 @@ def unfiltered(kind: int, values: bytes, above: bytes) -> bytes:
         low, high = left, up
         if left > up:
             low, high = up, left
-        if corner >= high:  # the nearest to left + up - corner
+        if corner >= high or 2 * (high - corner) <= corner - low:  # the nearest to left + up - corner
             left = low
-        elif corner <= low:
-            left = high
-        elif 2 * (high - corner) <= corner - low:
-            left = low
-        elif 2 * (corner - low) <= high - corner:
+        elif corner <= low or 2 * (corner - low) <= high - corner:
             left = high
         else:
             left = corner
@@ -495,8 +460,7 @@ def write(png: bytes, path: Path) -> None:
             part.write_bytes(png)
             part.replace(path)
         except OSError as error:
-            with suppress(OSError):
-                part.unlink()
+            part.unlink(missing_ok=True)
             raise Failed(f"cannot write image_path: {error.strerror}: name a folder with room left") from None
 
 
@@ -504,56 +468,55 @@ def publish(png: bytes, settings: Settings) -> str:
     """Uploads the picture; returns what to say of it. Raises Failed, which quotes X's numbers alone."""
     import tweepy
 
-    ask("X's answer", settings["x_host"], "X may have the picture: nothing to do, the next run makes sure")
+    host, slow = settings["x_host"], "X may have the picture: nothing to do, the next run makes sure"
+    progress.update(what="X's answer", host=host, peer=host, slow=slow)
     answers: list[Any] = []
 
-    def keep(answer: Any, **_: object) -> None:  # whatever tweepy makes of it, and no endless body
+    def keep(answer: Any, **_: object) -> NoReturn:  # from tweepy, which reads without end
         answers.append(answer)
-        raw, answer.raw = answer.raw, io.BytesIO()
-        answer.raw = io.BytesIO(raw.read(65536, decode_content=True))
+        raise EOFError
 
     user = tweepy.OAuth1UserHandler(*(settings[key] for key in KEYS))
-    api = tweepy.API(user, host=settings["x_host"], timeout=(CONNECT_LIMIT, None))
+    api = tweepy.API(user, host=host, timeout=(CONNECT_LIMIT, None))
     api.session.hooks["response"].append(keep)
-    api.session.get_redirect_target = lambda _: None  # a redirected upload would count as done
     try:
         api.update_profile_banner("banner.png", file=png)
-    except Exception as error:  # tweepy also raises AttributeError, TypeError and ValueError, at odd answers
+    except tweepy.TweepyException as error:
         if not answers:
-            raise Failed(f"the upload to X: {connection_advice(error)}") from None
-    answer, status, body = answers[0], answers[0].status_code, answers[0].content
+            raise Failed(f"the upload to X: {advice_for(repr(error), CONNECTION_ADVICE)}") from None
+    answer, status, body = answers[0], answers[0].status_code, b""
+    with suppress(Exception):  # where it is cut or garbled, the status says enough
+        body = answer.raw.read(65536, decode_content=True)
     if status in (200, 201, 202):
         with suppress(ValueError, RecursionError):
             json.loads(body.strip() or b"{}")  # what X says to an upload that it took: nothing, or JSON
             return f"uploaded in {answer.elapsed.total_seconds():.2f} s, X answered {status}"
-    codes = [int(code) for code in re.findall(rb'"code"\s*:\s*(\d{1,4})\b', body)][:3]
-    said = f"X answered {status}" + (f" (code {', '.join(map(str, codes))})" if codes else "")
+    code = re.search(rb'"code"\s*:\s*(\d{1,4})\b', body)
+    said = f"{status} (code {int(code[1])})" if code else f"{status}"
+    advice = X_CODES.get(said) or advice_for(f"{status}", X_ADVICE)
     reset = answer.headers.get("x-rate-limit-reset", "")
     if status == 429 and re.fullmatch("[0-9]{1,11}", reset):
         said += f", and opens again in {max(0, int(reset) - int(time.time()))} s"
-    known = [X_CODES[code] for code in codes if status == 403 and code in X_CODES]
     refused = MustAct if status in (401, 402, 403, 404, 410) else Failed
-    raise refused(f"{said}: {known[0] if known else advice_for(status, X_ADVICE)}")
+    raise refused(f"X answered {said}: {advice}")
 
 
 def main() -> NoReturn:
     """Runs once and ends the process. The run has a thread of its own, so that nothing delays the end."""
     began = time.monotonic() - time.process_time()  # Python's own start counts
     warnings.simplefilter("ignore")  # a library's would stand before our line
-    options = sys.argv[1:]
+    options, dry_run = sys.argv[1:], len(sys.argv) > 1
     try:
-        if options in (["--help"], ["-h"]):
-            end(1, str(__doc__).rstrip(), 0)
-        if options == ["--version"]:
-            end(1, f"banner {__version__}", 0)
+        if options in (["--help"], ["-h"], ["--version"]):
+            end(1, f"banner {__version__}" if options == ["--version"] else str(__doc__).rstrip(), 0)
         for option in options:
             if option != "--dry-run":
                 raise MustAct(f"no such option as {option!a:.30}: there are --dry-run, --help and --version")
-        settings = read_settings(os.environ, bool(options))
+        settings = read_settings(os.environ, dry_run)
         limit = float(settings["deadline_seconds"])
-        job = ThreadPoolExecutor().submit(run, settings, bool(options))
+        job = ThreadPoolExecutor().submit(run, settings, dry_run)
         if wait([job], began + limit - time.monotonic()).not_done:
-            end(2, f"failed: out of time after {limit:g} s, {progress['step']}: {progress['meaning']}", 1)
+            end(2, f"failed: out of time after {limit:g} s, {progress['step']}", 1)
         end(1, job.result(), 0)
     except Failed as failure:
         end(2, f"failed: {failure}", 2 if isinstance(failure, MustAct) else 1)

@@ -3,6 +3,7 @@
 import random
 import ssl
 import time
+import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -61,6 +62,17 @@ def test_a_picture_is_judged_in_little_time(png: bytes) -> None:
     with pytest.raises(banner.Failed):
         banner.check_png(png, *size, COLOR)
     assert time.process_time() - began < limit
+
+
+def test_tiny_chunks_take_little_memory() -> None:
+    png = pictures.assemble(pictures.header(1500, 500), pictures.chunk(b"IDAT") * 40_000, IEND)
+    tracemalloc.start()
+    try:
+        with pytest.raises(banner.Failed, match="damaged"):
+            banner.check_png(png, 1500, 500, COLOR)
+        assert tracemalloc.get_traced_memory()[1] < 2 * len(png)
+    finally:
+        tracemalloc.stop()
 
 
 def filled(begin: bytes, piece: bytes, end: bytes = b"", size: int = banner.MAX_JSON) -> bytes:

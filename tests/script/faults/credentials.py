@@ -127,8 +127,8 @@ FAULTS = [
     ),
     Fault(
         "control characters in the names of panels",
-        "failed: no such panel as '2', there are none: set panelId in image_url",
-        dashboard=says({"dashboard": {"elements": {"panel-7" + FORGED: {}}}}),
+        "failed: no such panel as '2', there are 7: set panelId in image_url",
+        dashboard=says({"dashboard": {"elements": {"panel-7" + FORGED: {"spec": {"id": 7, "title": FORGED}}}}}),
         renders=0,
     ),
     Fault("a type of 9000 characters", NO_PNG_TYPE, render=answers(200, GOOD, "text/" + "x" * 9000)),

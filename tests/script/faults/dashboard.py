@@ -68,7 +68,12 @@ FAULTS = [
         "12",
         dashboard=says({"dashboard": {"panels": [{"id": 11, "type": "row", "panels": [{"id": 12}]}]}}),
     ),
-    no_panel("no such element", "2", "3", dashboard=says({"dashboard": {"elements": {"panel-3": {"kind": "Panel"}}}})),
+    no_panel(
+        "no such element",
+        "2",
+        "3",
+        dashboard=says({"dashboard": {"elements": {"panel-3": {"kind": "Panel", "spec": {"id": 3}}}}}),
+    ),
     no_panel(
         "a thousand other panels",
         "2",
@@ -85,7 +90,7 @@ FAULTS = [
         "the panel is in a row",
         dashboard=says({"dashboard": {"panels": [{"id": 9, "type": "row", "panels": [{"id": 2}]}]}}),
     ),
-    published("the panel is an element", dashboard=says({"dashboard": {"elements": {"panel-2": {}}}})),
+    published("the panel is an element", dashboard=says({"dashboard": {"elements": {"panel-2": {"spec": {"id": 2}}}}})),
     published("panelId=panel-2", settings=addressed("{grafana}", RENDER.replace("=2", "=panel-2") + SIZE)),
     published("404 of another text", dashboard=answers(404, b"404 page not found", "text/plain")),
     published("404 of another message", dashboard=says({"message": "Not found"}, 404)),
@@ -96,6 +101,8 @@ FAULTS = [
     published("a reset", dashboard=after(Connection.reset)),
     published("a list", dashboard=says([{"panels": []}])),
     published("null", dashboard=says(None)),
+    published("elements of another kind", dashboard=says({"dashboard": {"elements": {"panel-2": {}}}})),
+    published("a number that is endless", dashboard=answers(200, b'{"dashboard":{"panels":[{"id":1e999}]}}')),
     published("dashboard: a list", dashboard=says({"dashboard": [1]})),
     published("panels: null", dashboard=says({"dashboard": {"panels": None}})),
     published(

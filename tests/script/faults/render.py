@@ -32,6 +32,11 @@ FAULTS = [
         f"{ANSWERED}302: {LOGIN_PAGE}",
         render=redirects(302, "{elsewhere}/login"),
     ),
+    Fault(
+        "302 to an address that only mentions the login page",
+        f"{ANSWERED}302: {MOVED}",
+        render=redirects(302, "{elsewhere}/picture.png?from=/login"),
+    ),
     *(
         Fault(
             f"{status} elsewhere is not followed",
