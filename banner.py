@@ -87,7 +87,7 @@ DEFAULTS["image_path"] = os.environ.get("TMPDIR", "/tmp") + "/banner.png"
 # What an answer's status usually means, and what to do: by the first pattern that is in it.
 GRAFANA_ADVICE = {
     "^3[^?]*login": "this leads to the login page: set grafana_token, or allow anonymous access; check orgId",
-    "^3..": "the URL has moved: set the final address, with its scheme, host and sub-path",
+    "^3": "the URL has moved: set the final address, with its scheme, host and sub-path",
     "400": "a parameter is wrong: check width, height, scale and timeout, or the query's syntax",
     "401": "grafana_token or the password is unknown or has expired: make a new service-account token",
     "403": "it may not see this: give the token or user the Viewer role on the dashboard",
@@ -96,17 +96,17 @@ GRAFANA_ADVICE = {
     "408": "it took too long: the renderer or the data source is slow or overloaded: give it more CPU",
     "429": "it is busy: render less at once, or raise the renderer's limit of concurrent renders",
     "500": "the renderer or data source is down or slow, or a token is wrong or deleted: see their logs",
-    "5..": "Grafana, Prometheus or a proxy in front of them is down or starting: see their logs",
+    "^5": "Grafana, Prometheus or a proxy in front of them is down or starting: see their logs",
     "": "this is not an answer to such a request: open the URL in a browser",
 }
 X_ADVICE = {
-    "2..": "this came from a sign-in page or a proxy instead of X: check x_host and HTTPS_PROXY",
+    "^2": "this came from a sign-in page or a proxy instead of X: check x_host and HTTPS_PROXY",
     "401": "wrong keys, or older than the app's Read and write: make a new access token; check the clock",
     "402": "the account has no credits left: buy some in X's developer console; publish_if_url saves calls",
     "403": "X forbids it: check the app's permissions, and the account itself",
     "413|422": "X takes no picture of this size: ask for 1500x500 without scale in image_url",
     "429": "too many calls: run less often, or set publish_if_url",
-    "5..": "X has a problem: nothing to do, the next run tries again",
+    "^5": "X has a problem: nothing to do, the next run tries again",
     "": "X does not take this call: check x_host, and look for news about its API",
 }
 X_CODES = {

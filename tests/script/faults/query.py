@@ -96,6 +96,7 @@ FAULTS = [
     doubt("401", f"{ANSWERED}401: {TOKEN_UNKNOWN}", says({"message": "invalid API key"}, 401)),
     doubt("404", f"{ANSWERED}404: {NOT_THERE}", answers(404, b"404 page not found", "text/plain")),
     doubt("418", f"{ANSWERED}418: {NO_ANSWER}", answers(418)),
+    doubt("425", f"{ANSWERED}425: {NO_ANSWER}", answers(425)),
     doubt(
         "500 with a series",
         f"{ANSWERED}500: {RENDERER_DOWN}",
