@@ -460,7 +460,8 @@ def write(png: bytes, path: Path) -> None:
             part.write_bytes(png)
             part.replace(path)
         except OSError as error:
-            part.unlink(missing_ok=True)
+            with suppress(OSError):
+                part.unlink()
             raise Failed(f"cannot write image_path: {error.strerror}: name a folder with room left") from None
 
 
