@@ -160,7 +160,8 @@ def test_ctrl_c_at_any_moment_of_the_first_runs_ends_it_quietly(tmp_path: Path) 
             shown.press(CTRL_C * (1 + moment % 2))  # some press it twice
             shown.finish()
         rest = shown.shown.rpartition("^C")[2].strip("\n")
-        assert re.fullmatch(r"(published: .*\n)?(ended.*)?", rest), shown.shown
+        # What it was about to say when the key was pressed, and its end.
+        assert re.fullmatch(r"(profile: .*\n)?(pictures: .*\n)?(published: .*\n)?(ended.*)?", rest), shown.shown
         assert "Traceback" not in shown.shown
         assert processes(folder) == []
         assert [file.name for file in folder.iterdir() if not file.name.startswith("banner-rehearsal-")] == []
