@@ -1,6 +1,7 @@
 """The check of the picture itself, held against Pillow: whole, of the right size, of more than one colour."""
 
 import io
+import random
 import struct
 import zlib
 
@@ -194,6 +195,18 @@ def test_rgb_and_rgba_with_every_filter_are_accepted_in_their_size_alone(
     assert not accepted(body, width + 1, height)
     assert not accepted(body, width, height - 1)
     assert not accepted(body, height, width + height)
+
+
+@pytest.mark.parametrize("values", [3, 256])  # of few, neighbours are often as near as each other
+@pytest.mark.parametrize("colour_type", PIXELS)
+@pytest.mark.parametrize("kind", range(5))
+def test_each_filter_is_undone_as_pillow_does(kind: int, colour_type: int, values: int) -> None:
+    width, height, seeded = 60, 60, random.Random(kind)
+    length = width * pictures.CHANNELS[colour_type]
+    lines = b"".join(bytes([kind, *(seeded.randrange(values) for _ in range(length))]) for _ in range(height))
+    body = pictures.assemble(pictures.header(width, height, colour_type), pictures.idat(lines), IEND)
+    with Image.open(io.BytesIO(body)) as picture:
+        assert b"".join(banner.rows(banner.scan_lines(body, width, height), width)) == picture.tobytes()
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
