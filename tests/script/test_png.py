@@ -203,7 +203,9 @@ def test_rgb_and_rgba_with_every_filter_are_accepted_in_their_size_alone(
 def test_each_filter_is_undone_as_pillow_does(kind: int, colour_type: int, values: int) -> None:
     width, height, seeded = 60, 60, random.Random(kind)
     length = width * pictures.CHANNELS[colour_type]
-    lines = b"".join(bytes([kind, *(seeded.randrange(values) for _ in range(length))]) for _ in range(height))
+    lines = b"".join(
+        bytes([kind, *(seeded.randrange(values) if row % 7 else 0 for _ in range(length))]) for row in range(height)
+    )
     body = pictures.assemble(pictures.header(width, height, colour_type), pictures.idat(lines), IEND)
     with Image.open(io.BytesIO(body)) as picture:
         assert b"".join(banner.rows(banner.scan_lines(body, width, height), width)) == picture.tobytes()
