@@ -97,6 +97,7 @@ FAULTS = [
     doubt("404", f"{ANSWERED}404: {NOT_THERE}", answers(404, b"404 page not found", "text/plain")),
     doubt("418", f"{ANSWERED}418: {NO_ANSWER}", answers(418)),
     doubt("425", f"{ANSWERED}425: {NO_ANSWER}", answers(425)),
+    doubt("204 with a location of digits", f"{ANSWERED}204: {NO_ANSWER}", redirects(204, "/400")),
     doubt(
         "500 with a series",
         f"{ANSWERED}500: {RENDERER_DOWN}",
