@@ -61,7 +61,7 @@ def test_while_a_part_is_away_nobody_has_half_of_the_past(all_of_it: LongTerm, p
         end = time.monotonic() + 12  # a health check is each five seconds
         while time.monotonic() < end:
             assert nothing(all_of_it.range(DAYS))
-            time.sleep(0.3)
+            time.sleep(0.3)  # between two questions
     finally:
         program.start()
     until("the month is there again", lambda: complete(all_of_it.range(DAYS)))

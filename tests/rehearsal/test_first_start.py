@@ -127,7 +127,7 @@ def test_ctrl_c_at_any_moment_of_the_installation_ends_it_quietly_and_the_next_s
         folder = tmp_path / str(moment)
         folder.mkdir()
         with terminal(environment(folder, **ours)) as shown:
-            time.sleep(installation.seconds * moment / moments)
+            time.sleep(installation.seconds * moment / moments)  # the moment that is tried
             shown.press(b"\x03" * (1 + moment % 2))  # some press it twice
             shown.finish()
         rest = shown.shown.rpartition("^C")[2].strip("\n")

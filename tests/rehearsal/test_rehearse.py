@@ -156,7 +156,7 @@ def test_ctrl_c_at_any_moment_of_the_first_runs_ends_it_quietly(tmp_path: Path) 
         folder = tmp_path / str(moment)
         folder.mkdir()
         with terminal(environment(folder)) as shown:
-            time.sleep(two_runs * moment / moments)
+            time.sleep(two_runs * moment / moments)  # the moment that is tried
             shown.press(CTRL_C * (1 + moment % 2))  # some press it twice
             shown.finish()
         rest = shown.shown.rpartition("^C")[2].strip("\n")

@@ -52,7 +52,7 @@ def test_a_signal_in_the_first_moments_ends_the_run_in_one_line(own: tuple[str, 
             number, moment = SIGNALS[turn % 2], starts(turn / MOMENTS)
             process = start(tmp_path, settings, before=before)
             pid = script(process, before)
-            time.sleep(moment)
+            time.sleep(moment)  # the moment that is tried
             if handled(pid):
                 os.kill(pid, number)
                 done = finish(process)
@@ -91,7 +91,7 @@ def test_an_end_in_the_middle_of_writing_leaves_the_old_picture_or_the_new(tmp_p
             while process.poll() is None and len(list(tmp_path.iterdir())) == 1:
                 if (tmp_path / "banner.png").stat().st_size > 3:
                     break
-            time.sleep(turn / 10_000)
+            time.sleep(turn / 10_000)  # the moment that is tried
             process.send_signal(signal.SIGTERM)
             done = finish(process)
             assert done.status == 143, done

@@ -70,7 +70,7 @@ def terminal(environment: Mapping[str, str], *arguments: str) -> Iterator[Termin
     with subprocess.Popen(command, env=environment, stdin=other_end, stdout=other_end, stderr=other_end) as process:
         os.close(other_end)
         while os.tcgetpgrp(end) == 0 and process.poll() is None:  # a key that is pressed earlier reaches nobody
-            time.sleep(0.001)
+            time.sleep(0.001)  # a terminal does not tell who has it
         try:
             yield Terminal(process, end)
         finally:

@@ -287,7 +287,7 @@ def test_a_handshake_that_never_comes_ends_with_its_peer(tls: ssl.SSLContext) ->
     with Peer(answers(200), tls) as peer:
         client = connected(peer)
         while peer.connections < 1:
-            time.sleep(0.01)
+            time.sleep(0.01)  # a peer counts its connections, and tells nobody
     with client:
         assert received(client, 1) == b""
 

@@ -73,10 +73,10 @@ def main(repeats: int) -> None:
             peak = ""
             while compactor.process and compactor.process.poll() is None:
                 peak = footprint(compactor)
-                time.sleep(0.1)
+                time.sleep(0.1)  # between two looks at its memory
             print(f"Compactor: {time.monotonic() - began:.0f} s, {peak}")
             until("the Store has what it made", lambda: one.store.metric("thanos_bucket_store_block_loads_total") > 0)
-            time.sleep(5)
+            time.sleep(5)  # a Querier looks at its endpoints each five seconds
             measure(one, plain, repeats, "compacted and downsampled")
             programs = {"prometheus-followers": plain, "Prometheus": one.prometheus, "sidecar": one.sidecar}
             programs |= {"Store": one.store, "fan-out": one.fan_out, "Querier": one.query, "SeaweedFS": one.s3}
