@@ -15,6 +15,9 @@ from k8s.kube import X, objects
 collect_ignore = ["test_many_accounts.py"] if kube.REAL_GRAFANA else ["test_real_grafana.py"]
 STAND_INS = {"busy_renderer"}
 FOLDER = os.environ.get("BANNER_PICTURES")
+# Many tests wait for a changed Secret, which a kubelet brings into a pod when it next looks at it. By default, and
+# where tests/tools/figures.py measures, it looks once a minute.
+os.environ.setdefault("KUBELET_EXTRA", "--sync-frequency=5s")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

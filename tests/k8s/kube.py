@@ -7,17 +7,18 @@ import re
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 from urllib.parse import quote
 
 import pytest
 from support.paths import K8S, TESTS
 from support.tools import tool
+from support.until import until
 
 OURS: Final = "app.kubernetes.io/part-of=banner"
 JOB: Final = "app.kubernetes.io/name=banner,batch.kubernetes.io/job-name"
@@ -42,8 +43,6 @@ def opens(peer):
 peers = sys.argv[1:]
 print(json.dumps(dict(zip(peers, ThreadPoolExecutor().map(opens, peers)))))
 """
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -89,15 +88,6 @@ def objects(*arguments: str) -> list[Any]:
     found = json.loads(monitoring("get", *arguments, "--output", "json"))
     items: list[Any] = found.get("items", [found])
     return items
-
-
-def until(what: str, seconds: float, ask: Callable[[], T]) -> T:
-    """The first true answer, asked for once a second. Fails with `what` when there is none after so many seconds."""
-    end = time.monotonic() + seconds
-    while not (answer := ask()):
-        assert time.monotonic() < end, f"not after {seconds} s: {what}; the last answer: {answer!r}"
-        time.sleep(1)  # neither Prometheus nor the stand-in can be waited for but by asking
-    return answer
 
 
 @contextmanager
@@ -206,6 +196,16 @@ def finished(job: str) -> Run:
     end = "jsonpath={.status.containerStatuses[0].state.terminated}"
     monitoring("wait", "pod", pod, "--for", end, "--timeout", "90s")
     return look(objects("pods", pod)[0])
+
+
+def scale(deployment: str, replicas: int) -> None:
+    """Gives a Deployment one pod, or none, and waits for it."""
+    monitoring("scale", f"deployment/{deployment}", f"--replicas={replicas}")
+    if replicas:
+        monitoring("rollout", "status", f"deployment/{deployment}", "--timeout", "120s")
+    else:
+        name = f"app.kubernetes.io/name={deployment}"
+        monitoring("wait", "pods", "--for", "delete", "--selector", name, "--timeout", "120s")
 
 
 def suspend(still: bool) -> None:

@@ -20,9 +20,10 @@ import pytest
 import yaml
 from support.paths import K8S
 from support.tools import tool
+from support.until import until
 
 from k8s import kube, manifests
-from k8s.kube import X, kubectl, monitoring, objects, until
+from k8s.kube import X, kubectl, monitoring, objects
 
 pytestmark = [pytest.mark.xdist_group("cluster"), pytest.mark.timeout(900)]
 
@@ -403,14 +404,6 @@ class Fault:
     says: str
 
 
-def scale(deployment: str, replicas: int) -> None:
-    monitoring("scale", f"deployment/{deployment}", f"--replicas={replicas}")
-    if replicas:
-        monitoring("rollout", "status", f"deployment/{deployment}", "--timeout", "90s")
-    else:
-        monitoring("wait", "pods", "--for", "delete", "--selector", f"app.kubernetes.io/name={deployment}")
-
-
 FIRST_SAMPLES: list[str] = []
 
 
@@ -446,12 +439,12 @@ SERIES = 'x_user_followers_count or banner:publish{publish="always"}'
 
 
 def exporter_away() -> None:
-    scale("json-exporter", 0)
+    kube.scale("json-exporter", 0)
     series_gone()
 
 
 def exporter_back() -> None:
-    scale("json-exporter", 1)
+    kube.scale("json-exporter", 1)
     series_back()
 
 
@@ -482,7 +475,11 @@ def secret_given() -> None:
 SKIPPED = "skipped: publish_if_url returned no series"
 FAULTS = [
     Fault(
-        "Grafana away", lambda: scale("grafana", 0), lambda: scale("grafana", 1), 1, "cannot connect to grafana:3000"
+        "Grafana away",
+        lambda: kube.scale("grafana", 0),
+        lambda: kube.scale("grafana", 1),
+        1,
+        "cannot connect to grafana:3000",
     ),
     Fault(
         "Prometheus away", prometheus_away, prometheus_back, 1, "publish_if_url answered 502: Grafana, Prometheus or"

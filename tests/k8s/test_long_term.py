@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 from PIL import Image
 from support.paths import K8S
+from support.until import until
 
 from k8s import kube, manifests
-from k8s.kube import X, kubectl, monitoring, objects, until
+from k8s.kube import X, kubectl, monitoring, objects
 
 pytestmark = [pytest.mark.xdist_group("cluster"), pytest.mark.timeout(900)]
 
 DAY = 86400
-AWAY = next(line for line in (K8S / "README.md").read_text().splitlines() if line.endswith("instance=long-term"))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -45,7 +45,7 @@ def month() -> Iterator[float]:
         kube.publish("always")
         yield time.monotonic() - began
     finally:
-        monitoring(*shlex.split(AWAY)[3:], "--wait=false")
+        monitoring(*shlex.split(manifests.away("long-term"))[3:], "--wait=false")
         apply(K8S / "rehearsal")
         kube.suspend(False)
         kube.hurry.cache_clear()
@@ -100,23 +100,13 @@ def test_a_month_is_on_the_banner(month: float) -> None:
     published("a-month")
 
 
-def scale(deployment: str, replicas: int) -> None:
-    monitoring("scale", f"deployment/{deployment}", f"--replicas={replicas}")
-    if replicas:
-        monitoring("rollout", "status", f"deployment/{deployment}", "--timeout", "120s")
-    else:
-        monitoring(
-            "wait", "pods", "--for", "delete", "--selector", f"app.kubernetes.io/name={deployment}", "--timeout=60s"
-        )
-
-
 def test_while_the_store_is_away_no_half_of_a_month_is_published() -> None:
     before = X().state()["banners"]
-    scale("thanos-store", 0)
+    kube.scale("thanos-store", 0)
     try:
         run = kube.run("without-the-store")
     finally:
-        scale("thanos-store", 1)
+        kube.scale("thanos-store", 1)
     assert run.code == 1
     assert "the picture shows no data" in run.message or "publish_if_url answered" in run.message
     assert X().state()["banners"] == before
@@ -125,20 +115,33 @@ def test_while_the_store_is_away_no_half_of_a_month_is_published() -> None:
 
 
 @pytest.fixture(scope="module")
-def outage() -> tuple[float, float]:
-    """From when to when the bucket was away; a block is written each minute, and so while it was."""
+def away() -> Iterator[float]:
+    """The bucket is away; since when, in Unix time."""
     begin = time.time()
-    scale("seaweedfs", 0)
-    try:
-        time.sleep(60)  # the length of the outage
-        published("without-the-bucket")
-    finally:
-        scale("seaweedfs", 1)
-    return begin, time.time()
+    kube.scale("seaweedfs", 0)
+    yield begin
+    kube.scale("seaweedfs", 1)
 
 
-def test_while_the_bucket_is_away_the_banner_goes_on(outage: tuple[float, float]) -> None:
-    assert outage[1] - outage[0] > 60
+@pytest.fixture(scope="module")
+def outage(away: float) -> tuple[float, float]:
+    """From when to when the bucket was away; Prometheus wrote a block in each minute."""
+    kube.scale("seaweedfs", 1)
+    return away, time.time()
+
+
+@pytest.mark.usefixtures("away")
+def test_news_goes_and_comes_with_follow_and_the_other_rule_is_there_always() -> None:
+    # Here, as in these minutes nothing else is new; each hour begins with two of news.
+    until("no news", 480, lambda: not kube.series('banner:publish{publish="news"}'))
+    assert kube.series('banner:publish{publish="always"}')
+    X().follow()
+    until("news", 60, lambda: kube.series('banner:publish{publish="news"}'))
+
+
+def test_when_the_bucket_has_been_away_for_five_minutes_the_banner_goes_on(away: float) -> None:
+    time.sleep(max(0.0, away + 5 * 60 - time.time()))  # what the test before has left of them
+    published("without-the-bucket")
 
 
 def samples(of: str, begin: float, end: float) -> int:
@@ -175,6 +178,7 @@ REACHES: dict[str, set[str]] = {
 }
 
 
+@pytest.mark.usefixtures("outage")  # over by then
 def test_the_network_policies_open_and_close() -> None:
     def opened(who: str) -> set[str]:
         return {peer for peer, open_ in kube.opens(who, {"app.kubernetes.io/name": who}, PEERS).items() if open_}
@@ -194,7 +198,7 @@ def test_prometheus_scrapes_each_part_and_takes_the_rules() -> None:
 
 def test_no_sample_of_the_outage_is_lost(outage: tuple[float, float]) -> None:
     scraped = samples("prometheus-k8s:9090", *outage)
-    assert scraped >= 2
+    assert scraped >= 9  # each 30 s
     until("the uploads have caught up", 240, lambda: samples("thanos-store", *outage) == scraped)
 
 

@@ -10,8 +10,9 @@ import pytest
 import requests
 import yaml
 from support.paths import K8S
-from support.thanos import PROMETHEUS, Exporter, Program, arguments, free_port, samples, until
+from support.thanos import PROMETHEUS, Exporter, Program, arguments, free_port, samples
 from support.tools import tool
+from support.until import until
 
 pytestmark = [pytest.mark.xdist_group("thanos"), pytest.mark.timeout(300)]
 
@@ -77,7 +78,7 @@ def ask(program: Program, path: str, **asked: str) -> Any:
 
 
 def test_it_has_what_the_banner_is_made_of_and_nothing_else(two: Two) -> None:
-    until("there is news", lambda: ask(two.followers, "query", query='banner:publish{publish="news"}')["result"])
+    until("there is news", 120, lambda: ask(two.followers, "query", query='banner:publish{publish="news"}')["result"])
     names = ask(two.followers, "label/__name__/values")
     assert set(names) == {"x_user_followers_count", "banner:publish"}
     assert len(ask(two.first, "label/__name__/values")) > len(names)
@@ -86,8 +87,8 @@ def test_it_has_what_the_banner_is_made_of_and_nothing_else(two: Two) -> None:
 def test_what_is_written_while_it_is_away_it_has_afterwards(two: Two) -> None:
     begin = time.time()
     two.followers.kill()
-    until("ten samples", lambda: samples(two.first.url, begin, time.time()) >= 10)
+    until("ten samples", 120, lambda: samples(two.first.url, begin, time.time()) >= 10)
     two.followers.start()
     end = time.time()
     scraped = samples(two.first.url, begin, end)
-    until("it has them all", lambda: samples(two.followers.url, begin, end) == scraped)
+    until("it has them all", 120, lambda: samples(two.followers.url, begin, end) == scraped)

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 from support.paths import K8S
+from support.until import until
 
 from k8s import kube
-from k8s.kube import X, kubectl, monitoring, objects, prometheus, until
+from k8s.kube import X, kubectl, monitoring, objects, prometheus
 
 pytestmark = [pytest.mark.xdist_group("cluster"), pytest.mark.timeout(900)]
 
@@ -191,11 +192,3 @@ def test_a_probe_of_another_namespace_takes_the_token_to_no_host_but_x() -> None
     assert "connected" in logs["https"]  # and left, for want of X's name
     assert "Bearer" not in str(logs)
     until("the follower series", 60, kube.followers)
-
-
-def test_news_is_there_after_follow_and_the_other_rule_is_there_always() -> None:
-    # Last, as the news of the tests before is over by now.
-    until("no news", 300, lambda: not kube.series('banner:publish{publish="news"}'))
-    assert kube.series('banner:publish{publish="always"}')
-    X().follow()
-    until("news", 60, lambda: kube.series('banner:publish{publish="news"}'))

@@ -8,9 +8,10 @@ import subprocess
 import pytest
 import requests
 from support.paths import K8S
+from support.until import until
 
 from k8s import kube, manifests
-from k8s.kube import kubectl, until
+from k8s.kube import kubectl
 
 pytestmark = [pytest.mark.xdist_group("cluster"), pytest.mark.timeout(900)]
 

@@ -17,9 +17,10 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import pytest
 import requests
 from PIL import Image, ImageChops
+from support.until import until
 
 from k8s import kube, manifests
-from k8s.kube import X, kubectl, monitoring, objects, until
+from k8s.kube import X, kubectl, monitoring, objects
 
 pytestmark = [pytest.mark.xdist_group("cluster"), pytest.mark.timeout(5400)]
 

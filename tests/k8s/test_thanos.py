@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 import requests
-from support.thanos import PANEL, SERIES, LongTerm, Program, complete, long_term, samples, until
+from support.thanos import PANEL, SERIES, LongTerm, Program, complete, long_term, samples
+from support.until import until
 
 pytestmark = [pytest.mark.xdist_group("thanos"), pytest.mark.timeout(600)]
 
@@ -38,12 +39,12 @@ def test_the_past_and_this_minute_are_one_series(all_of_it: LongTerm) -> None:
     assert len(month) >= 600
     assert (month[0][1], month[-1][1]) == ("1", "41")
     all_of_it.exporter.followers = 42
-    until("the newest sample", lambda: all_of_it.instant(SERIES).json()["data"]["result"][0]["value"][1] == "42")
+    until("the newest sample", 120, lambda: all_of_it.instant(SERIES).json()["data"]["result"][0]["value"][1] == "42")
 
 
 def test_the_number_is_that_of_now_though_a_month_has_an_hour_between_two_points(all_of_it: LongTerm) -> None:
     all_of_it.exporter.followers = 43
-    until("the newest sample", lambda: all_of_it.instant(SERIES).json()["data"]["result"][0]["value"][1] == "43")
+    until("the newest sample", 120, lambda: all_of_it.instant(SERIES).json()["data"]["result"][0]["value"][1] == "43")
     end = time.time() // 3600 * 3600  # Grafana makes both ends multiples of the step
     asked = {"start": str(end - DAYS * 86400), "end": str(end), "step": "3600"}
     url = f"{all_of_it.query.url}/api/v1/query_range"
@@ -64,7 +65,7 @@ def test_while_a_part_is_away_nobody_has_half_of_the_past(all_of_it: LongTerm, p
             time.sleep(0.3)  # between two questions
     finally:
         program.start()
-    until("the month is there again", lambda: complete(all_of_it.range(DAYS)))
+    until("the month is there again", 120, lambda: complete(all_of_it.range(DAYS)))
 
 
 def test_a_querier_that_asks_the_store_itself_would_have_half(all_of_it: LongTerm) -> None:
@@ -77,8 +78,10 @@ def test_a_querier_that_asks_the_store_itself_would_have_half(all_of_it: LongTer
     all_of_it.query.kill()
     try:
         alone.start()
-        until("it has the month", lambda: complete(all_of_it.range(DAYS)))
+        until("it has the month", 120, lambda: complete(all_of_it.range(DAYS)))
         all_of_it.store.kill()
+        # An answer of the moment of the kill breaks off, which is an error as it should be.
+        until("it answers all the same", 120, lambda: all_of_it.range(DAYS).ok)
         half = all_of_it.range(DAYS)
         assert half.ok
         assert len(values(half)) < 10
@@ -95,7 +98,7 @@ def test_while_the_bucket_is_away_the_month_is_still_drawn_and_no_sample_is_lost
     all_of_it.s3.kill()
     begin = time.time()
     try:
-        until("a block is written", lambda: all_of_it.prometheus.metric(BLOCKS) > blocks, 240)
+        until("a block is written", 240, lambda: all_of_it.prometheus.metric(BLOCKS) > blocks)
         assert complete(all_of_it.range(DAYS))
     finally:
         all_of_it.s3.start()
@@ -103,7 +106,7 @@ def test_while_the_bucket_is_away_the_month_is_still_drawn_and_no_sample_is_lost
     scraped = samples(all_of_it.prometheus.url, begin, end)
     assert scraped >= 5
     store = {"dedup": "false", "storeMatch[]": f'{{__address__="{all_of_it.at["store-grpc"]}"}}'}
-    until("the uploads catch up", lambda: samples(all_of_it.fan_out.url, begin, end, **store) == scraped, 240)
+    until("the uploads catch up", 240, lambda: samples(all_of_it.fan_out.url, begin, end, **store) == scraped)
 
 
 @pytest.mark.parametrize("part", ["store", "sidecar", "compact"])
@@ -119,17 +122,19 @@ def test_keys_that_the_bucket_does_not_know_are_told(all_of_it: LongTerm, part: 
     try:
         refused.start(wait=False)
         until(
-            "it is told", lambda: "InvalidAccessKeyId" in text(refused) or "access key ID you provided" in text(refused)
+            "it is told",
+            120,
+            lambda: "InvalidAccessKeyId" in text(refused) or "access key ID you provided" in text(refused),
         )
         if part == "sidecar":  # it goes on, as Prometheus has what it could not upload: ThanosBucketRefuses
-            until("it is counted", lambda: refused.metric("thanos_objstore_bucket_operation_failures_total") > 0)
+            until("it is counted", 120, lambda: refused.metric("thanos_objstore_bucket_operation_failures_total") > 0)
         else:  # it ends, and its pod is started again and again: ThanosStoreAway, ThanosCompactHalted
-            until("it ends", lambda: refused.process and refused.process.poll())
+            until("it ends", 120, lambda: refused.process and refused.process.poll())
     finally:
         refused.kill()
         if part != "compact":
             right.start()
-    until("the month is there again", lambda: complete(all_of_it.range(DAYS)))
+    until("the month is there again", 120, lambda: complete(all_of_it.range(DAYS)))
 
 
 def text(program: Program) -> str:
@@ -140,15 +145,15 @@ def test_a_compactor_killed_in_the_middle_begins_anew_and_the_past_stays_as_it_w
     before = values(all_of_it.range(DAYS))
     compactor = all_of_it.compact_with(all_of_it.objstore)
     compactor.start(wait=False)
-    until("it compacts", lambda: "downloaded and verified blocks; compacting" in text(compactor))
+    until("it compacts", 120, lambda: "downloaded and verified blocks; compacting" in text(compactor))
     assert compactor.process
     assert compactor.process.poll() is None
     compactor.kill(signal.SIGKILL)
     compactor.start(wait=False)
-    until("it has done all", lambda: compactor.process and compactor.process.poll() is not None, 240)
+    until("it has done all", 240, lambda: compactor.process and compactor.process.poll() is not None)
     assert compactor.process.returncode == 0, text(compactor)[-2000:]
     assert "uploaded block" in text(compactor)
-    until("the month is as before", lambda: same(before, values(all_of_it.range(DAYS))), 60)
+    until("the month is as before", 60, lambda: same(before, values(all_of_it.range(DAYS))))
 
 
 def same(before: list[Any], after: list[Any]) -> bool:

@@ -3,12 +3,13 @@
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -22,6 +23,7 @@ from rehearsal.history import open_metrics
 
 from support.paths import K8S
 from support.tools import IN_REQUIREMENTS, tool
+from support.until import until
 
 THANOS: Final = "cd tests/k8s/cluster/thanos && go install -tags slicelabels github.com/thanos-io/thanos/cmd/thanos"
 PROMETHEUS: Final = "it comes with Prometheus: https://prometheus.io/download"
@@ -70,7 +72,7 @@ class Program:
             environment = os.environ | self.environment
             self.process = subprocess.Popen(self.command, stdout=log, stderr=log, env=environment)
         if wait:
-            until(f"{self.command[:2]} is ready: {self.log}", self.answers)
+            until(f"{self.command[:2]} is ready: {self.log}", 120, self.answers)
 
     def answers(self) -> bool:
         assert self.process
@@ -90,14 +92,6 @@ class Program:
         """The sum of a metric's series, as the process tells it."""
         text = requests.get(self.url + "/metrics", timeout=10).text
         return sum(float(value) for value in re.findall(rf"^{name}(?:{{.*}})? (\S+)$", text, re.MULTILINE))
-
-
-def until(what: str, ask: Callable[[], object], seconds: float = 120) -> None:
-    """Waits until it is true; fails with `what` when it is not after so many seconds."""
-    end = time.monotonic() + seconds
-    while not ask():
-        assert time.monotonic() < end, f"not after {seconds} s: {what}"
-        time.sleep(0.2)  # none of them can be waited for but by asking
 
 
 def samples(url: str, begin: float, end: float, **more: str) -> int:
@@ -227,6 +221,7 @@ class LongTerm:
     def upload(self, samples: Iterator[str], replica: str) -> None:
         """Makes blocks of OpenMetrics and brings them to the bucket, as the rehearsal's Job does."""
         text, blocks = self.folder / f"{replica}.txt", self.folder / replica
+        shutil.rmtree(blocks, ignore_errors=True)
         with text.open("w") as file:
             file.writelines(f"{line}\n" for line in samples)
         create = [
@@ -269,7 +264,7 @@ def long_term(folder: Path, days: int = 30) -> Iterator[LongTerm]:
         one.upload(open_metrics("A", time.time(), days, 41), "history")
         for program in one.programs()[1:]:
             program.start()
-        until("the month is there", lambda: complete(one.range(days)))
+        until("the month is there", 120, lambda: complete(one.range(days)))
         yield one
     finally:
         for program in reversed(one.programs()):
