@@ -10,13 +10,18 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from support.thanos import PANEL, LongTerm, Program, arguments, free_port, long_term, until
+from support.thanos import PANEL, LongTerm, Program, arguments, free_port, long_term
 from support.tools import tool
+from support.until import until
 
+DAY, BLOCK = 86400, 7200  # seconds
+SERIES_OF_A_NODE = 38_400  # 1280 samples a second, each series each 30 s
+NODE_FROM = (int(time.time()) // (2 * DAY) - 1) * 2 * DAY  # Thanos' largest block but one begins there
 RANGES = {"4 h": 4 / 24, "30 d": 30, "1 y": 365}
 
 
@@ -46,6 +51,30 @@ def footprint(program: Program) -> str:
     return f"{now:.0f} MiB (at most {peak:.0f}), {cpu:.1f} s of CPU"
 
 
+def of_a_node(begin: int) -> Iterator[str]:
+    """Two hours of as many series as a Prometheus has of one node, in OpenMetrics, with a sample each five minutes."""
+    yield "# TYPE of_a_node gauge"
+    for number in range(SERIES_OF_A_NODE):
+        series = f'of_a_node{{namespace="monitoring",pod="pod-{number // 100}",series="{number}"}}'
+        for moment in range(begin, begin + BLOCK, 300):
+            yield f"{series} {moment % 977} {moment}"
+    yield "# EOF"
+
+
+def compaction(one: LongTerm) -> str:
+    """Compacts all that is in the bucket; the seconds that it took, and what of the machine."""
+    compactor = one.compact_with(one.objstore)
+    began = time.monotonic()
+    compactor.start(wait=False)
+    peak = ""
+    while compactor.process and compactor.process.poll() is None:
+        peak = footprint(compactor)
+        time.sleep(0.1)  # between two looks at its memory
+    assert compactor.process
+    assert compactor.process.returncode == 0, compactor.log.read_text()[-2000:]
+    return f"{time.monotonic() - began:.0f} s, {peak}"
+
+
 def size(folder: Path) -> str:
     return f"{sum(file.stat().st_size for file in folder.rglob('*') if file.is_file()) / 1e6:.1f} MB"
 
@@ -67,21 +96,20 @@ def main(repeats: int) -> None:
         try:
             print("blocks of a year:", size(folder))
             measure(one, plain, repeats, "as uploaded")
-            compactor = one.compact_with(one.objstore)
-            began = time.monotonic()
-            compactor.start(wait=False)
-            peak = ""
-            while compactor.process and compactor.process.poll() is None:
-                peak = footprint(compactor)
-                time.sleep(0.1)  # between two looks at its memory
-            print(f"Compactor: {time.monotonic() - began:.0f} s, {peak}")
-            until("the Store has what it made", lambda: one.store.metric("thanos_bucket_store_block_loads_total") > 0)
+            print("Compactor:", compaction(one))
+            until(
+                "the Store has what it made", 120, lambda: one.store.metric("thanos_bucket_store_block_loads_total") > 0
+            )
             time.sleep(5)  # a Querier looks at its endpoints each five seconds
             measure(one, plain, repeats, "compacted and downsampled")
             programs = {"prometheus-followers": plain, "Prometheus": one.prometheus, "sidecar": one.sidecar}
             programs |= {"Store": one.store, "fan-out": one.fan_out, "Querier": one.query, "SeaweedFS": one.s3}
             for called, program in programs.items():
                 print(f"{called}: {footprint(program)}")
+            for begin in range(NODE_FROM, NODE_FROM + 2 * DAY, BLOCK):
+                one.upload(of_a_node(begin), "node")
+            print(f"Compactor, two days of {SERIES_OF_A_NODE} series:", compaction(one))
+            print("Store, with them:", footprint(one.store))
         finally:
             plain.kill()
 
