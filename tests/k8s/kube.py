@@ -4,6 +4,7 @@ import functools
 import json
 import os
 import re
+import shlex
 import subprocess
 import tempfile
 import time
@@ -149,6 +150,17 @@ def followers() -> list[Any]:
     return series("x_user_followers_count")
 
 
+def alerts(of: str = "prometheus-k8s:9090") -> set[str]:
+    """The names of our alerts that that Service's Prometheus holds, their patience still running or over.
+
+    BannerUnwatched aside: the cluster under test has no image of kube-state-metrics.
+    """
+    labels = [one["labels"] for one in prometheus("alerts", of)["alerts"]]
+    ours = [one for one in labels if one.get("part_of") == "banner"]
+    assert {one["namespace"] for one in ours} <= {"monitoring"}, "an AlertmanagerConfig's routes ask for it"
+    return {one["alertname"] for one in ours} - {"BannerUnwatched"}
+
+
 def opens(name: str, labels: dict[str, str], peers: set[str]) -> dict[str, bool]:
     """Whether a pod with these labels reaches each of these, SERVICE:PORT."""
     name = f"probe-{name}"
@@ -206,6 +218,12 @@ def scale(deployment: str, replicas: int) -> None:
     else:
         name = f"app.kubernetes.io/name={deployment}"
         monitoring("wait", "pods", "--for", "delete", "--selector", name, "--timeout", "120s")
+
+
+def take_away(component: str) -> None:
+    """Takes a component away, by the README's command; what is told to go may still be there for a while."""
+    [command] = [one for one in (K8S / "README.md").read_text().splitlines() if one.endswith(f"/instance={component}")]
+    kubectl(*shlex.split(command)[1:], "--wait=false")
 
 
 def suspend(still: bool) -> None:

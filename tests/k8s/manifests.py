@@ -64,12 +64,6 @@ def copy() -> Path:
     return folder
 
 
-def away(component: str) -> str:
-    """The README's command that takes a component away."""
-    [command] = [one for one in (K8S / "README.md").read_text().splitlines() if one.endswith(f"/instance={component}")]
-    return command
-
-
 def test_value(name: str) -> str:
     """What a name in a .env file is set to; the keys are those that the stand-in X takes."""
     value = "test-" + name.replace("_", "-")

@@ -181,13 +181,8 @@ def test_their_prometheus_takes_our_rules_and_scrapes_our_exporter_and_the_rende
 
     until("both are up", 90, up)
     assert {"banner", "banner-publish"} <= {group["name"] for group in ask("rules")["groups"]}
-
-    def alerts() -> set[str]:
-        labels = [one["labels"] for one in ask("alerts")["alerts"]]
-        return {one["alertname"] for one in labels if one.get("part_of") == "banner"}
-
-    # BannerUnwatched is for want of kube-state-metrics; what the first seconds lacked is over at the next evaluation.
-    until("no other alert", 90, lambda: alerts() <= {"BannerUnwatched"})
+    # What the first seconds lacked is over at the next evaluation.
+    until("no alert", 90, lambda: not kube.alerts(added.theirs.service))
 
 
 def test_their_grafana_has_our_dashboards(added: Added) -> None:

@@ -2,7 +2,6 @@
 
 import io
 import json
-import shlex
 import subprocess
 import time
 from collections.abc import Iterator
@@ -45,7 +44,7 @@ def month() -> Iterator[float]:
         kube.publish("always")
         yield time.monotonic() - began
     finally:
-        monitoring(*shlex.split(manifests.away("long-term"))[3:], "--wait=false")
+        kube.take_away("long-term")
         apply(K8S / "rehearsal")
         kube.suspend(False)
         kube.hurry.cache_clear()

@@ -1,7 +1,6 @@
 """Ten accounts on a real Kubernetes, published within a minute from what components/long-term-small keeps of each."""
 
 import os
-import shlex
 import shutil
 import subprocess
 import sys
@@ -91,7 +90,7 @@ def accounts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     finally:
         monitoring("delete", "cronjobs", *[f"banner-{name.replace('_', '-')}" for name in NAMES])
         apply(K8S / "rehearsal")
-        monitoring(*shlex.split(manifests.away("long-term-small"))[3:], "--wait=false")
+        kube.take_away("long-term-small")
         until("the others' series are gone", 150, lambda: len(kube.followers()) == 1)
 
 

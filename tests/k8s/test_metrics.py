@@ -61,7 +61,7 @@ def test_prometheus_answers_each_query_of_the_dashboard() -> None:
 @pytest.fixture
 def well() -> Iterator[None]:
     """X answers well again after the test, and no alert of the one before is left at its start."""
-    until("no alert", 60, lambda: not alerts())
+    until("no alert", 60, lambda: not kube.alerts())
     yield
     X().answers(user="ok")
 
@@ -78,18 +78,7 @@ def well() -> Iterator[None]:
 )
 def test_what_x_answers_instead_of_a_count_raises_the_right_alert(answer: str, alert: str) -> None:
     X().answers(user=answer)
-    until(f"{alert} alone", 60, lambda: alerts() == {alert})
-
-
-def alerts() -> set[str]:
-    """The names of our alerts that Prometheus holds, their patience still running or over.
-
-    BannerUnwatched aside: the cluster under test has no image of kube-state-metrics.
-    """
-    labels = [one["labels"] for one in prometheus("alerts")["alerts"]]
-    ours = [one for one in labels if one.get("part_of") == "banner"]
-    assert {one["namespace"] for one in ours} <= {"monitoring"}, "an AlertmanagerConfig's routes ask for it"
-    return {one["alertname"] for one in ours} - {"BannerUnwatched"}
+    until(f"{alert} alone", 60, lambda: kube.alerts() == {alert})
 
 
 def test_the_token_is_in_no_log_no_config_map_and_no_pod() -> None:

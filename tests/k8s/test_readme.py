@@ -83,7 +83,7 @@ def test_what_is_forwarded_answers_on_this_machine(command: str) -> None:
 
 @pytest.mark.parametrize("command", TAKES)
 def test_what_takes_a_component_away_takes_nothing_else(command: str) -> None:
-    """test_long_term.py runs it where the component is."""
+    """Where the component is, kube.take_away runs it."""
     assert kubectl(*typed(command)[1:]).strip() in ("", "No resources found")  # versions of kubectl differ
 
 

@@ -171,7 +171,7 @@ def test_an_example_of_another_repository_builds_with_its_own_settings(
 def test_what_the_readme_applies_from_afar_is_what_is_here() -> None:
     [address] = re.findall(r"-k '(https://github.com/OWNER/banner//k8s/(?:[^']+))'", (K8S / "README.md").read_text())
     folder = urlsplit(address).path.partition("//k8s/")[2]
-    here = build(folder)
+    here = build(folder)  # first, as it skips the test where there is no kubectl
     afar = subprocess.run(["kubectl", "kustomize", address], capture_output=True, text=True)
     assert afar.returncode == 0, afar.stderr
     assert tuple(one for one in yaml.load_all(afar.stdout, manifests.Loader) if one) == here

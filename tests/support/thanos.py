@@ -221,7 +221,7 @@ class LongTerm:
     def upload(self, samples: Iterator[str], replica: str) -> None:
         """Makes blocks of OpenMetrics and brings them to the bucket, as the rehearsal's Job does."""
         text, blocks = self.folder / f"{replica}.txt", self.folder / replica
-        shutil.rmtree(blocks, ignore_errors=True)
+        shutil.rmtree(blocks, ignore_errors=True)  # those of a call before are in the bucket
         with text.open("w") as file:
             file.writelines(f"{line}\n" for line in samples)
         create = [

@@ -21,7 +21,6 @@ from support.until import until
 
 DAY, BLOCK = 86400, 7200  # seconds
 SERIES_OF_A_NODE = 38_400  # 1280 samples a second, each series each 30 s
-NODE_FROM = (int(time.time()) // (2 * DAY) - 1) * 2 * DAY  # Thanos' largest block but one begins there
 RANGES = {"4 h": 4 / 24, "30 d": 30, "1 y": 365}
 
 
@@ -106,7 +105,8 @@ def main(repeats: int) -> None:
             programs |= {"Store": one.store, "fan-out": one.fan_out, "Querier": one.query, "SeaweedFS": one.s3}
             for called, program in programs.items():
                 print(f"{called}: {footprint(program)}")
-            for begin in range(NODE_FROM, NODE_FROM + 2 * DAY, BLOCK):
+            first = (int(time.time()) // (2 * DAY) - 1) * 2 * DAY  # where a block of two days begins, and is over
+            for begin in range(first, first + 2 * DAY, BLOCK):
                 one.upload(of_a_node(begin), "node")
             print(f"Compactor, two days of {SERIES_OF_A_NODE} series:", compaction(one))
             print("Store, with them:", footprint(one.store))
