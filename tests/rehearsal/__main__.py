@@ -55,9 +55,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         from rehearsal.x import X, write_ca_config_map
 
         ports = {"tls_port": settings.tls_port, "page_port": settings.page_port}
-        with X(settings.name, hosts=settings.host, bind="0.0.0.0", keys=os.environ, **ports) as x:  # noqa: S104 - a container
-            if settings.ca_config_map:
-                write_ca_config_map(x.ca_pem, *settings.ca_config_map.split("/"))
+        x = X(settings.name, hosts=settings.host, bind="0.0.0.0", keys=os.environ, **ports)  # noqa: S104 - a container
+        if settings.ca_config_map:  # before it listens: who starts once it is ready reads this one, no earlier one
+            write_ca_config_map(x.ca_pem, *settings.ca_config_map.split("/"))
+        with x:
             print(f"X's API at https://{x.host}, the profile at {x.page}/{x.name}", flush=True)
             threading.Event().wait()
     elif settings.stand_in == "renderer":

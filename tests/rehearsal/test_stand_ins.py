@@ -36,7 +36,16 @@ from rehearsal.grafana import ANSWERS as GRAFANA_ANSWERS
 from rehearsal.grafana import Grafana, Link
 from rehearsal.renderer import Renderer
 from rehearsal.servers import application, serving
-from rehearsal.x import KEPT, REMEMBERED, UPLOAD_ANSWERS, USER_ANSWERS, Keys, X, write_ca_config_map
+from rehearsal.x import (
+    KEPT,
+    REMEMBERED,
+    SERVICE_ACCOUNT,
+    UPLOAD_ANSWERS,
+    USER_ANSWERS,
+    Keys,
+    X,
+    write_ca_config_map,
+)
 
 PNG = pictures.plain(1500, 500)
 UPLOAD = "/1.1/account/update_profile_banner.json"
@@ -314,6 +323,18 @@ def test_the_certificate_is_good_for_the_names_given_and_by_the_ca_told() -> Non
             assert tls.getpeercert() is not None
 
 
+@contextmanager
+def api_server(account: Path, patch: Callable[[], dict[str, Any]]) -> Iterator[dict[str, str]]:
+    """Kubernetes' API, of one ConfigMap, for the service account that it writes; yields its pod's environment."""
+    authority, context = trustme.CA(), ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.cert_pem.write_to_path(str(account / "ca.crt"))
+    (account / "token").write_text("test-service-account\n")
+    app = application({"PATCH /api/v1/namespaces/monitoring/configmaps/x-ca": patch})
+    with serving(app, "127.0.0.1", 0, context) as port:
+        yield {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": f"{port}"}
+
+
 def test_a_pod_writes_its_ca_into_a_config_map(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, str | None, dict[str, Any]]] = []
 
@@ -321,19 +342,37 @@ def test_a_pod_writes_its_ca_into_a_config_map(tmp_path: Path, monkeypatch: pyte
         asked.append((request.content_type or "", request.headers.get("Authorization"), json.loads(request.data)))
         return {}
 
-    authority, context = trustme.CA(), ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
-    authority.cert_pem.write_to_path(str(tmp_path / "ca.crt"))
-    (tmp_path / "token").write_text("test-service-account\n")
-    app = application({"PATCH /api/v1/namespaces/monitoring/configmaps/x-ca": patch})
-    with serving(app, "127.0.0.1", 0, context) as port:
-        monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
-        monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(port))
+    with api_server(tmp_path, patch) as environment:
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
         write_ca_config_map("the CA", "monitoring", "x-ca", account=tmp_path)
         with pytest.raises(requests.HTTPError):
             write_ca_config_map("the CA", "elsewhere", "x-ca", account=tmp_path)
     config_map = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x-ca"}, "data": {"ca.crt": "the CA"}}
     assert asked == [("application/apply-patch+yaml", "Bearer test-service-account", config_map)]
+
+
+def test_a_pod_is_not_ready_before_its_ca_is_written(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    listens: list[bool] = []
+
+    def patch() -> dict[str, Any]:
+        with socket.socket() as client:
+            listens.append(client.connect_ex(("127.0.0.1", port)) == 0)
+        return {}
+
+    in_place = f'mount -t tmpfs none /run && mkdir -p {SERVICE_ACCOUNT} && cp "$0"/* {SERVICE_ACCOUNT} && exec "$@"'
+    before = [*namespace("--map-root-user", "--mount"), "sh", "-c", in_place, str(tmp_path)]
+    stand_in = ["x", "--tls-port", "0", "--page-port", f"{port}", "--ca-config-map", "monitoring/x-ca"]
+    with api_server(tmp_path, patch) as environment:
+        environment |= {"PYTHONPATH": str(TESTS), "PATH": os.environ["PATH"]}
+        command = [*before, sys.executable, "-m", "rehearsal", *stand_in]
+        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout
+            ready = process.stdout.readline()
+            process.terminate()
+    assert ("X's API at" in ready, listens) == (True, [False])
 
 
 def test_a_client_that_never_shakes_hands_keeps_nobody_out(x: X) -> None:
