@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -161,20 +162,27 @@ def alerts(of: str = "prometheus-k8s:9090") -> set[str]:
     return {one["alertname"] for one in ours} - {"BannerUnwatched"}
 
 
-def opens(name: str, labels: dict[str, str], peers: set[str]) -> dict[str, bool]:
-    """Whether a pod with these labels reaches each of these, SERVICE:PORT."""
-    name = f"probe-{name}"
+def opens(name: str, peers: set[str]) -> set[str]:
+    """Which of these, SERVICE:PORT, a pod reaches that has this name as its label."""
     command = ["python", "-c", PROBE, *sorted(peers)]
-    container = {"name": "probe", "image": "localhost/banner-rehearsal:1.1.0", "command": command}
+    container: dict[str, Any] = {"name": "probe", "image": "localhost/banner-rehearsal:1.1.0", "command": command}
+    container["readinessProbe"] = {"tcpSocket": {"port": 1}}  # never, so that no Service of that name leads to it
     spec = {"restartPolicy": "Never", "containers": [container]}
-    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": labels}, "spec": spec}
+    metadata = {"name": f"probe-{name}", "labels": {"app.kubernetes.io/name": name}}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
     monitoring("create", "--filename", "-", stdin=json.dumps(pod))
     try:
-        monitoring("wait", f"pod/{name}", "--for", "jsonpath={.status.phase}=Succeeded", "--timeout", "120s")
-        answer: dict[str, bool] = json.loads(monitoring("logs", name))
+        monitoring("wait", f"pod/probe-{name}", "--for", "jsonpath={.status.phase}=Succeeded", "--timeout", "120s")
+        answer: dict[str, bool] = json.loads(monitoring("logs", f"probe-{name}"))
     finally:
-        monitoring("delete", "pod", name, "--now", "--wait=false")
-    return answer
+        monitoring("delete", "pod", f"probe-{name}", "--now", "--wait=false")
+    return {peer for peer, open_ in answer.items() if open_}
+
+
+def reached(names: set[str], peers: set[str]) -> dict[str, set[str]]:
+    """Which of the peers each of such pods reaches, all pods at once."""
+    with ThreadPoolExecutor(len(names)) as at_once:
+        return dict(zip(names, at_once.map(lambda name: opens(name, peers), names), strict=True))
 
 
 def look(pod: Any) -> Run:

@@ -262,21 +262,17 @@ GRAFANA, PROMETHEUS, RENDERER = "grafana:3000", "prometheus-k8s:9090", "image-re
 EXPORTER, DNS = "json-exporter:7979", "kube-dns.kube-system:53"
 
 
-@pytest.mark.parametrize(
-    ("who", "labels", "opens", "closed"),
-    [
-        ("the job", {"app.kubernetes.io/name": "banner"}, {DNS, GRAFANA}, {PROMETHEUS, RENDERER, EXPORTER}),
-        ("another pod", {}, {DNS}, {GRAFANA, PROMETHEUS, RENDERER, EXPORTER}),
-        ("Prometheus", {"app.kubernetes.io/name": "prometheus"}, {DNS, GRAFANA, RENDERER, EXPORTER}, set()),
-        ("the renderer", {"app.kubernetes.io/name": "image-renderer"}, {DNS, GRAFANA}, {PROMETHEUS, EXPORTER}),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-def test_the_network_policies_open_and_close(
-    who: str, labels: dict[str, str], opens: set[str], closed: set[str]
-) -> None:
-    answer = kube.opens(who.split()[-1].lower(), labels, opens | closed)
-    assert answer == dict.fromkeys(opens, True) | dict.fromkeys(closed, False)
+PEERS = {DNS, EXPORTER, GRAFANA, PROMETHEUS, RENDERER}
+REACHES: dict[str, set[str]] = {
+    "banner": {DNS, GRAFANA},
+    "another": {DNS},
+    "prometheus": PEERS,
+    "image-renderer": {DNS, GRAFANA},
+}
+
+
+def test_the_network_policies_open_and_close() -> None:
+    assert kube.reached({*REACHES}, PEERS) == REACHES
 
 
 def test_a_run_ends_before_the_next_begins_when_x_is_silent(silence: Future[Silence]) -> None:
