@@ -1,7 +1,10 @@
 """The rehearsal with components/long-term on a real Kubernetes: a month on the banner, and parts of it away."""
 
+import base64
 import io
 import json
+import os
+import re
 import subprocess
 import time
 from collections.abc import Iterator
@@ -11,6 +14,7 @@ from typing import Any
 import pytest
 from PIL import Image
 from support.paths import K8S
+from support.thanos import same
 from support.until import until
 
 from k8s import kube, manifests
@@ -23,15 +27,28 @@ DAY = 86400
 
 @pytest.fixture(scope="module", autouse=True)
 def month() -> Iterator[float]:
-    """The rehearsal with the component, with blocks of a minute, not of two hours; the seconds until all runs."""
+    """The rehearsal with the component, which writes and looks often; the seconds until all of it runs."""
     kube.started()
     name = "long-term-in-a-hurry"
     metadata = {"name": "k8s", "namespace": "monitoring"}
     patch: dict[str, Any] = {"apiVersion": "monitoring.coreos.com/v1", "kind": "Prometheus", "metadata": metadata}
-    patch["spec"] = {"thanos": {"blockSize": "1m"}}
+    patch["spec"] = {"thanos": {"blockSize": "1m"}, "evaluationInterval": "5s"}
+    scrapes = json.dumps([{"op": "replace", "path": "/spec/endpoints/0/interval", "value": "5s"}])
+    sync = "/spec/template/spec/containers/0/args/5"
+    syncs = json.dumps(
+        [
+            {"op": "test", "path": sync, "value": "--sync-block-duration=1m"},
+            {"op": "replace", "path": sync, "value": "--sync-block-duration=5s"},
+        ]
+    )
     if not (manifests.copy() / name).exists():
         base = [f"../{manifests.LONG_TERM_REHEARSAL}"]
-        manifests.overlay(name, manifests.copy(), resources=base, patches=[{"patch": json.dumps(patch)}])
+        patches = [
+            {"patch": json.dumps(patch)},
+            {"target": {"kind": "ServiceMonitor", "name": "thanos-.*"}, "patch": scrapes},
+            {"target": {"kind": "Deployment", "name": "thanos-store"}, "patch": syncs},
+        ]
+        manifests.overlay(name, manifests.copy(), resources=base, patches=patches)
     began = time.monotonic()
     try:
         apply(manifests.copy() / name)
@@ -98,16 +115,21 @@ def test_a_month_is_on_the_banner(month: float) -> None:
     published("a-month")
 
 
-def test_while_the_store_is_away_no_half_of_a_month_is_published() -> None:
+def failed(name: str) -> None:
+    """Runs the job, and sees to it that nothing is published."""
     before = X().state()["banners"]
-    kube.scale("thanos-store", 0)
-    try:
-        run = kube.run("without-the-store")
-    finally:
-        kube.scale("thanos-store", 1)
+    run = kube.run(name)
     assert run.code == 1
     assert "the picture shows no data" in run.message or "publish_if_url answered" in run.message
     assert X().state()["banners"] == before
+
+
+def test_while_the_store_is_away_no_half_of_a_month_is_published() -> None:
+    kube.scale("thanos-store", 0)
+    try:
+        failed("without-the-store")
+    finally:
+        kube.scale("thanos-store", 1)
     until("the month is there again", 60, lambda: len(values(30)) >= 590)
     published("with-the-store")
 
@@ -140,6 +162,57 @@ def test_news_goes_and_comes_with_follow_and_the_other_rule_is_there_always() ->
 def test_when_the_bucket_has_been_away_for_five_minutes_the_banner_goes_on(away: float) -> None:
     time.sleep(max(0.0, away + 5 * 60 - time.time()))  # what the test before has left of them
     published("without-the-bucket")
+
+
+@pytest.mark.usefixtures("away")  # so that the sidecar has something to upload
+def test_keys_that_the_bucket_does_not_know_are_told_and_no_half_of_a_month_is_published(box: str) -> None:
+    [secret] = objects("secrets", "--selector", "app.kubernetes.io/name=thanos,app.kubernetes.io/component=secrets")
+    name = secret["metadata"]["name"]
+    right = base64.b64decode(secret["data"]["objstore.yml"]).decode()
+    keys(name, right.replace("test-access-key", "test-wrong-key"))
+    try:
+        read_keys_anew(box)
+        kube.scale("seaweedfs", 1)
+        failed("with-wrong-keys")
+        sidecar = ("prometheus-k8s-0", "--container=thanos-sidecar")
+        until("the sidecar says why", 90, lambda: re.search("InvalidAccessKeyId|access key ID", log(*sidecar)))
+        until("both are told", 90, lambda: {"ThanosBucketRefuses", "ThanosStoreAway"} <= kube.alerts())
+    finally:
+        keys(name, right)
+        read_keys_anew(box)
+    until("the month is there again", 120, lambda: len(values(30)) >= 590)
+    published("with-the-right-keys")
+
+
+def keys(secret: str, text: str) -> None:
+    monitoring("patch", "secret", secret, "--patch", json.dumps({"stringData": {"objstore.yml": text}}))
+
+
+@pytest.fixture
+def box() -> str:
+    """The command that runs another one on the node."""
+    if "BANNER_CLUSTER" not in os.environ:
+        pytest.skip("needs a cluster on whose node a process can be killed: set BANNER_CLUSTER")
+    return f"{os.environ['BANNER_CLUSTER']}/box"
+
+
+def read_keys_anew(box: str) -> None:
+    """Ends the three that read the keys only when they start."""
+    killed(box, "thanos sidecar")
+    monitoring("delete", "pods", "--selector", "app.kubernetes.io/name in (thanos-store, thanos-compact)")
+
+
+def killed(box: str, command: str) -> None:
+    """Kills the process of this command; its container is then started anew."""
+    subprocess.run([box, "pkill", "-KILL", "--full", f"^/bin/{command} "], check=True)
+
+
+def log(pod: str, *of: str) -> str:
+    """What a pod has said so far; "" while it has no such container."""
+    try:
+        return monitoring("logs", pod, *of)
+    except kube.KubectlError:
+        return ""
 
 
 def samples(of: str, begin: float, end: float) -> int:
@@ -194,6 +267,24 @@ def test_no_sample_of_the_outage_is_lost(outage: tuple[float, float]) -> None:
     scraped = samples("prometheus-k8s:9090", *outage)
     assert scraped >= 9  # each 30 s
     until("the uploads have caught up", 240, lambda: samples("thanos-store", *outage) == scraped)
+
+
+def test_a_compactor_killed_in_the_middle_begins_anew_and_the_month_stays_as_it_was(box: str) -> None:
+    before = values(30)
+    container = "/spec/template/spec/containers/0"
+    patch = [
+        {"op": "add", "path": f"{container}/args/-", "value": "--consistency-delay=0s"},
+        {"op": "replace", "path": f"{container}/resources/limits/cpu", "value": "50m"},  # the middle lasts for seconds
+    ]
+    monitoring("patch", "statefulset", "thanos-compact", "--type", "json", "--patch", json.dumps(patch))
+    until("it compacts", 120, lambda: "downloaded and verified blocks; compacting" in log("thanos-compact-0"))
+    killed(box, "thanos compact")
+    until("it has done all", 180, lambda: "optional retention apply done" in log("thanos-compact-0"))
+    assert "compaction iterations done" not in log("thanos-compact-0", "--previous")
+    assert "thanos_compact_halted 0\n" in kubectl("get", "--raw", f"{kube.service(COMPACT)}/metrics")
+    made = re.findall(r'msg="uploaded block" \w+=(\w+)', log("thanos-compact-0"))
+    until("the Store has what it made", 120, lambda: made[-1] in monitoring("logs", "deployment/thanos-store"))
+    until("the month is as before", 60, lambda: same(before, values(30)))
 
 
 def test_without_prometheus_volume_the_days_before_are_still_on_the_banner() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import requests
-from support.thanos import PANEL, SERIES, LongTerm, Program, complete, long_term, samples
+from support.thanos import PANEL, SERIES, LongTerm, Program, complete, long_term, same, samples
 from support.until import until
 
 pytestmark = [pytest.mark.xdist_group("thanos"), pytest.mark.timeout(600)]
@@ -128,7 +128,7 @@ def test_keys_that_the_bucket_does_not_know_are_told(all_of_it: LongTerm, part: 
         )
         if part == "sidecar":  # it goes on, as Prometheus has what it could not upload: ThanosBucketRefuses
             until("it is counted", 120, lambda: refused.metric("thanos_objstore_bucket_operation_failures_total") > 0)
-        else:  # it ends, and its pod is started again and again: ThanosStoreAway, ThanosCompactHalted
+        else:  # the Store's pod is started again and again: ThanosStoreAway; a Compactor with --wait goes on
             until("it ends", 120, lambda: refused.process and refused.process.poll())
     finally:
         refused.kill()
@@ -154,12 +154,3 @@ def test_a_compactor_killed_in_the_middle_begins_anew_and_the_past_stays_as_it_w
     assert compactor.process.returncode == 0, text(compactor)[-2000:]
     assert "uploaded block" in text(compactor)
     until("the month is as before", 60, lambda: same(before, values(all_of_it.range(DAYS))))
-
-
-def same(before: list[Any], after: list[Any]) -> bool:
-    """Whether they are the same but for what downsampling makes of a count: the mean of five minutes."""
-    old, new = dict(before), dict(after)
-    return (
-        len(new) >= len(old) - 1
-        and max(abs(float(a) - float(b)) for a, b in zip(old.values(), new.values(), strict=False)) <= 1
-    )
