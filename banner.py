@@ -84,29 +84,29 @@ OTHERS = ("image_url", "data_color", "publish_if_url", "grafana_token", "http_pr
 DEFAULTS = {"deadline_seconds": "45", "x_host": "api.x.com"}
 DEFAULTS["image_path"] = os.environ.get("TMPDIR", "/tmp") + "/banner.png"
 
-# What an answer's status usually means, and what to do: by the first pattern that is in it.
+# What an answer's status usually means, and what to do: by the first pattern in it; xx are digits.
 GRAFANA_ADVICE = {
-    "^3[^?]*login": "this leads to the login page: set grafana_token, or allow anonymous access; check orgId",
-    "^3": "the URL has moved: set the final address, with its scheme, host and sub-path",
-    "^400": "a parameter is wrong: check width, height, scale and timeout, or the query's syntax",
-    "^401": "grafana_token or the password is unknown or has expired: make a new service-account token",
-    "^403": "it may not see this: give the token or user the Viewer role on the dashboard",
-    "^404": "nothing is there: check orgId, the sub-path, and /render/d-solo/UID/SLUG or /api/v1/query",
-    "^407": "the proxy asks for a password: put user:password@ into HTTP_PROXY, or the host into NO_PROXY",
-    "^408": "it took too long: the renderer or the data source is slow or overloaded: give it more CPU",
-    "^429": "it is busy: render less at once, or raise the renderer's limit of concurrent renders",
-    "^500": "the renderer or data source is down or slow, or a token is wrong or deleted: see their logs",
-    "^5": "Grafana, Prometheus or a proxy in front of them is down or starting: see their logs",
+    "3xx [^?]*login": "it leads to the login page: set grafana_token, or allow anonymous access; check orgId",
+    "3xx": "the URL has moved: set the final address, with its scheme, host and sub-path",
+    "400": "a parameter is wrong: check width, height, scale and timeout, or the query's syntax",
+    "401": "grafana_token or the password is unknown or has expired: make a new service-account token",
+    "403": "it may not see this: give the token or user the Viewer role on the dashboard",
+    "404": "nothing is there: check orgId, the sub-path, and /render/d-solo/UID/SLUG or /api/v1/query",
+    "407": "the proxy asks for a password: put user:password@ into HTTP_PROXY, or the host into NO_PROXY",
+    "408": "it took too long: the renderer or the data source is slow or overloaded: give it more CPU",
+    "429": "it is busy: render less at once, or raise the renderer's limit of concurrent renders",
+    "500": "the renderer or data source is down or slow, or a token is wrong or deleted: see their logs",
+    "5xx": "Grafana, Prometheus or a proxy in front of them is down or starting: see their logs",
     "": "this is not an answer to such a request: open the URL in a browser",
 }
 X_ADVICE = {
-    "^2": "this came from a sign-in page or a proxy instead of X: check x_host and HTTPS_PROXY",
+    "2xx": "this came from a sign-in page or a proxy instead of X: check x_host and HTTPS_PROXY",
     "401": "wrong keys, or older than the app's Read and write: make a new access token; check the clock",
     "402": "the account has no credits left: buy some in X's developer console; publish_if_url saves calls",
     "403": "X forbids it: check the app's permissions, and the account itself",
     "413|422": "X takes no picture of this size: ask for 1500x500 without scale in image_url",
     "429": "too many calls: run less often, or set publish_if_url",
-    "^5": "X has a problem: nothing to do, the next run tries again",
+    "5xx": "X has a problem: nothing to do, the next run tries again",
     "": "X does not take this call: check x_host, and look for news about its API",
 }
 X_CODES = {
@@ -230,9 +230,8 @@ def run(settings: Settings, dry_run: bool) -> str:
     check_png(png, width, height, bytes.fromhex(settings.get("data_color", "").removeprefix("#")))
     write(png, Path(settings["image_path"]))
     if dry_run:
-        colors = strong_colors(png, width, height) or "none is strong enough"
         written = f"written to {settings['image_path']!a}; nothing was sent to X"
-        return f"dry run: {facts}, {written}; colours for data_color: {colors}"
+        return f"dry run: {facts}, {written}; colours for data_color: {strong_colors(png, width, height)}"
     return f"published: {facts}, {publish(png, settings)}"
 
 
@@ -252,9 +251,8 @@ def follow(event: str, arguments: tuple[Any, ...]) -> None:
 
 def has_series(settings: Settings) -> bool:
     """Whether the instant query returns a series. Raises Failed unless it is a well-formed success."""
-    _, body = get(settings, settings["publish_if_url"], "publish_if_url", MAX_JSON)
     with suppress(ValueError, RecursionError):
-        match json.loads(body):
+        match json.loads(get(settings, settings["publish_if_url"], "publish_if_url", MAX_JSON)[1]):
             case {"status": "success", "data": {"resultType": "vector" | "matrix", "result": [*series]}}:
                 return bool(series)
     raise Failed("publish_if_url returned no list of series: write /api/v1/query?query=...")
@@ -306,15 +304,16 @@ def get(settings: Settings, url: str, what: str, limit: int, accept: Sequence[in
     body = bytearray()
     try:  # without a limit for reading: main watches over the time
         answer = session.get(parts._replace(netloc=host).geturl(), stream=True, timeout=(CONNECT_LIMIT, None))
-        for part in answer.iter_content(65536) if answer.status_code in (200, *accept) else ():
+        if answer.status_code not in (200, *accept):
+            target = answer.headers["Location"] if answer.is_redirect else ""
+            advice = advice_for(f"{answer.status_code} {target}", GRAFANA_ADVICE)
+            raise Failed(f"{what} answered {answer.status_code}: {advice}")
+        for part in answer.iter_content(65536):
             body += part
             if len(body) > limit:
                 raise Failed(f"{what} sent over {limit} bytes: ask for a smaller picture, or fewer series")
     except (OSError, ValueError) as error:  # ValueError is for odd URLs
         raise Failed(f"{what}: {advice_for(repr(error), CONNECTION_ADVICE)}") from None
-    if answer.status_code not in (200, *accept):
-        advice = advice_for(f"{answer.status_code} {answer.headers.get('Location')}", GRAFANA_ADVICE)
-        raise Failed(f"{what} answered {answer.status_code}: {advice}")
     age = float(answer.headers["Age"]) if re.fullmatch("[0-9]+", answer.headers.get("Age", "")) else 0.0
     with suppress(KeyError, ValueError, OverflowError):
         age = max(age, time.time() - parsedate_to_datetime(answer.headers["Date"]).timestamp())
@@ -331,7 +330,7 @@ def origin(url: str) -> tuple[str, str | None, int]:
 
 def advice_for(seen: str, table: Mapping[str, str]) -> str:
     """What a table has for a status, or for an exception of requests or tweepy at what was asked last."""
-    pattern = next(pattern for pattern in table if re.search(pattern, seen))
+    pattern = next(pattern for pattern in table if re.search(pattern.replace("xx", r"\d\d"), seen))
     return table[pattern].format(**progress)
 
 
@@ -358,12 +357,11 @@ def check_png(png: bytes, width: int, height: int, color: bytes) -> None:
 
 
 def strong_colors(png: bytes, width: int, height: int) -> str:
-    """The three saturated colours that a picture has most of, with their numbers of pixels."""
-    counts: Counter[bytes] = Counter()
-    for row in rows(scan_lines(png, width, height), width):
-        counts.update(row[at : at + 3] for at in range(0, len(row), len(row) // width))
+    """The up to three saturated colours that a picture has most of, with their numbers of pixels."""
+    lines = rows(scan_lines(png, width, height), width)
+    counts = Counter(row[at : at + 3] for row in lines for at in range(0, len(row), len(row) // width))
     strong = [rgb for rgb, count in counts.most_common() if count >= PROOF and max(rgb) - min(rgb) >= 100]
-    return ", ".join(f"{rgb.hex().upper()} ({counts[rgb]} pixels)" for rgb in strong[:3])
+    return ", ".join(f"{rgb.hex().upper()} ({counts[rgb]} pixels)" for rgb in strong[:3]) or "none stands out"
 
 
 def scan_lines(png: bytes, width: int, height: int) -> Iterator[bytes]:
@@ -510,9 +508,8 @@ def main() -> NoReturn:
     try:
         if options in (["--help"], ["-h"], ["--version"]):
             end(1, f"banner {__version__}" if options == ["--version"] else str(__doc__).rstrip(), 0)
-        for option in options:
-            if option != "--dry-run":
-                raise MustAct(f"no such option as {option!a:.30}: there are --dry-run, --help and --version")
+        if wrong := set(options) - {"--dry-run"}:
+            raise MustAct(f"no such option as {min(wrong)!a:.30}: there are --dry-run, --help and --version")
         settings = read_settings(os.environ, dry_run)
         limit = float(settings["deadline_seconds"])
         job = ThreadPoolExecutor().submit(run, settings, dry_run)

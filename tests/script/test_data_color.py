@@ -136,7 +136,7 @@ def test_a_dry_run_of_a_grey_picture_finds_none(tmp_path: Path) -> None:
     with Peer(paths({"/render/": answers(200, pictures.plain(150, 50))})) as grafana:
         settings = {"image_url": f"{grafana.url}{RENDER}&width=150&height=50"}
         done = run(tmp_path, settings, "--dry-run")
-    assert done.stdout.endswith("; colours for data_color: none is strong enough\n")
+    assert done.stdout.endswith("; colours for data_color: none stands out\n")
 
 
 def test_without_the_colour_nothing_is_written_or_sent(tmp_path: Path) -> None:

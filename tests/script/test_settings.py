@@ -628,7 +628,7 @@ def test_any_user_may_run_it_in_a_read_only_directory(world: World) -> None:
 def test_it_is_short_enough_to_be_read() -> None:
     lines = BANNER.read_text().splitlines()
     assert max(map(len, lines)) <= 110
-    assert len(lines) <= 532
+    assert len(lines) <= 529
 
 
 def test_it_needs_tweepy_and_requests_and_no_other() -> None:

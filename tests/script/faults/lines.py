@@ -26,7 +26,7 @@ NO_CA = "REQUESTS_CA_BUNDLE names no certificates: mount the PEM file, or unset"
 PROXY = "the proxy {} is down, hangs or refuses {}: check HTTP_PROXY and NO_PROXY"
 
 # Of Grafana's and Prometheus' answers.
-LOGIN_PAGE = "this leads to the login page: set grafana_token, or allow anonymous access; check orgId"
+LOGIN_PAGE = "it leads to the login page: set grafana_token, or allow anonymous access; check orgId"
 MOVED = "the URL has moved: set the final address, with its scheme, host and sub-path"
 PARAMETER = "a parameter is wrong: check width, height, scale and timeout, or the query's syntax"
 TOKEN_UNKNOWN = "grafana_token or the password is unknown or has expired: make a new service-account token"
