@@ -22,7 +22,7 @@ def start() -> None:
 
 
 def test_the_follower_series_is_the_count_on_the_profile_with_its_labels() -> None:
-    # One more of each account that was taken away before: it ends two intervals after the last question for it.
+    # Those of accounts that were taken away before this end two intervals after their last scrape.
     until("one follower series", 120, lambda: len(kube.followers()) == 1)
     [series] = kube.followers()
     state = X().state()
