@@ -181,6 +181,7 @@ def test_keys_that_the_bucket_does_not_know_are_told_and_no_half_of_a_month_is_p
         keys(name, right)
         read_keys_anew(box)
     until("the month is there again", 120, lambda: len(values(30)) >= 590)
+    until("the Store is there for the alert, too", 60, lambda: "ThanosStoreAway" not in kube.alerts())
     published("with-the-right-keys")
 
 
