@@ -218,6 +218,14 @@ def finished(job: str) -> Run:
     return look(objects("pods", pod)[0])
 
 
+def log(of: str, *arguments: str) -> str:
+    """What a pod or a Job has said so far; "" where it is not there yet, or no more."""
+    try:
+        return monitoring("logs", of, *arguments)
+    except KubectlError:
+        return ""
+
+
 def scale(deployment: str, replicas: int) -> None:
     """Gives a Deployment one pod, or none, and waits for it."""
     monitoring("scale", f"deployment/{deployment}", f"--replicas={replicas}")
@@ -238,7 +246,8 @@ def suspend(still: bool) -> None:
     """Stops the schedule, and waits for the run under way; or lets it go on."""
     monitoring("patch", "cronjob", "banner", "--patch", json.dumps({"spec": {"suspend": still}}))
     if still:
-        monitoring("wait", "jobs", "--all", "--for", "jsonpath={.status.conditions[0].type}", "--timeout", "90s")
+        # kubectl wait fails where one of the older Jobs goes meanwhile.
+        until("all runs have ended", 90, lambda: all("conditions" in one["status"] for one in objects("jobs")))
 
 
 def scheduled() -> Run:

@@ -175,7 +175,7 @@ def test_keys_that_the_bucket_does_not_know_are_told_and_no_half_of_a_month_is_p
         kube.scale("seaweedfs", 1)
         failed("with-wrong-keys")
         sidecar = ("prometheus-k8s-0", "--container=thanos-sidecar")
-        until("the sidecar says why", 90, lambda: re.search("InvalidAccessKeyId|access key ID", log(*sidecar)))
+        until("the sidecar says why", 90, lambda: re.search("InvalidAccessKeyId|access key ID", kube.log(*sidecar)))
         until("both are told", 90, lambda: {"ThanosBucketRefuses", "ThanosStoreAway"} <= kube.alerts())
     finally:
         keys(name, right)
@@ -206,14 +206,6 @@ def read_keys_anew(box: str) -> None:
 def killed(box: str, command: str) -> None:
     """Kills the process of this command; its container is then started anew."""
     subprocess.run([box, "pkill", "-KILL", "--full", f"^/bin/{command} "], check=True)
-
-
-def log(pod: str, *of: str) -> str:
-    """What a pod has said so far; "" while it has no such container."""
-    try:
-        return monitoring("logs", pod, *of)
-    except kube.KubectlError:
-        return ""
 
 
 def samples(of: str, begin: float, end: float) -> int:
@@ -278,12 +270,12 @@ def test_a_compactor_killed_in_the_middle_begins_anew_and_the_month_stays_as_it_
         {"op": "replace", "path": f"{container}/resources/limits/cpu", "value": "50m"},  # the middle lasts for seconds
     ]
     monitoring("patch", "statefulset", "thanos-compact", "--type", "json", "--patch", json.dumps(patch))
-    until("it compacts", 120, lambda: "downloaded and verified blocks; compacting" in log("thanos-compact-0"))
+    until("it compacts", 120, lambda: "downloaded and verified blocks; compacting" in kube.log("thanos-compact-0"))
     killed(box, "thanos compact")
-    until("it has done all", 180, lambda: "optional retention apply done" in log("thanos-compact-0"))
-    assert "compaction iterations done" not in log("thanos-compact-0", "--previous")
+    until("it has done all", 180, lambda: "optional retention apply done" in kube.log("thanos-compact-0"))
+    assert "compaction iterations done" not in monitoring("logs", "thanos-compact-0", "--previous")
     assert "thanos_compact_halted 0\n" in kubectl("get", "--raw", f"{kube.service(COMPACT)}/metrics")
-    made = re.findall(r'msg="uploaded block" \w+=(\w+)', log("thanos-compact-0"))
+    made = re.findall(r'msg="uploaded block" \w+=(\w+)', kube.log("thanos-compact-0"))
     until("the Store has what it made", 120, lambda: made[-1] in monitoring("logs", "deployment/thanos-store"))
     until("the month is as before", 60, lambda: same(before, values(30)))
 

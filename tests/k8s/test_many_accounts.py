@@ -125,6 +125,6 @@ def in_one_minute() -> list[float]:
             took = datetime.fromisoformat(completed) - datetime.fromisoformat(scheduled)
             minutes.setdefault(scheduled, {})[job["metadata"]["name"]] = took.total_seconds()
     for jobs in minutes.values():
-        if len(jobs) == 10 and all(monitoring("logs", f"job/{name}").startswith("published: ") for name in jobs):
+        if len(jobs) == 10 and all(kube.log(f"job/{name}").startswith("published: ") for name in jobs):
             return sorted(jobs.values())
     return []
