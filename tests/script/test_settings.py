@@ -321,8 +321,9 @@ def test_one_wrong_key_stops_the_run_before_it_starts(name: str, world: World, t
 # --- flags
 
 
-def test_help_names_every_setting_and_exit_code(tmp_path: Path) -> None:
-    done = run(tmp_path, {}, "--help")
+@pytest.mark.parametrize("option", ["--help", "-h"])
+def test_help_names_every_setting_and_exit_code(tmp_path: Path, option: str) -> None:
+    done = run(tmp_path, {}, option)
     assert (done.status, done.stderr) == (0, "")
     for word in [
         *NAMES,
