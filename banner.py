@@ -251,8 +251,9 @@ def follow(event: str, arguments: tuple[Any, ...]) -> None:
 
 def has_series(settings: Settings) -> bool:
     """Whether the instant query returns a series. Raises Failed unless it is a well-formed success."""
+    _, body = get(settings, settings["publish_if_url"], "publish_if_url", MAX_JSON)
     with suppress(ValueError, RecursionError):
-        match json.loads(get(settings, settings["publish_if_url"], "publish_if_url", MAX_JSON)[1]):
+        match json.loads(body):
             case {"status": "success", "data": {"resultType": "vector" | "matrix", "result": [*series]}}:
                 return bool(series)
     raise Failed("publish_if_url returned no list of series: write /api/v1/query?query=...")
@@ -357,9 +358,9 @@ def check_png(png: bytes, width: int, height: int, color: bytes) -> None:
 
 
 def strong_colors(png: bytes, width: int, height: int) -> str:
-    """The up to three saturated colours that a picture has most of, with their numbers of pixels."""
-    lines = rows(scan_lines(png, width, height), width)
-    counts = Counter(row[at : at + 3] for row in lines for at in range(0, len(row), len(row) // width))
+    """The saturated colours that a picture has most of, at most three, with their numbers of pixels."""
+    picture = rows(scan_lines(png, width, height), width)
+    counts = Counter(row[at : at + 3] for row in picture for at in range(0, len(row), len(row) // width))
     strong = [rgb for rgb, count in counts.most_common() if count >= PROOF and max(rgb) - min(rgb) >= 100]
     return ", ".join(f"{rgb.hex().upper()} ({counts[rgb]} pixels)" for rgb in strong[:3]) or "none stands out"
 
@@ -508,8 +509,8 @@ def main() -> NoReturn:
     try:
         if options in (["--help"], ["-h"], ["--version"]):
             end(1, f"banner {__version__}" if options == ["--version"] else str(__doc__).rstrip(), 0)
-        if wrong := set(options) - {"--dry-run"}:
-            raise MustAct(f"no such option as {min(wrong)!a:.30}: there are --dry-run, --help and --version")
+        if wrong := [option for option in options if option != "--dry-run"]:
+            raise MustAct(f"no such option as {wrong[0]!a:.30}: there are --dry-run, --help and --version")
         settings = read_settings(os.environ, dry_run)
         limit = float(settings["deadline_seconds"])
         job = ThreadPoolExecutor().submit(run, settings, dry_run)

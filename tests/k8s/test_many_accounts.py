@@ -91,13 +91,7 @@ def accounts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         monitoring("delete", "cronjobs", *[f"banner-{name.replace('_', '-')}" for name in NAMES])
         apply(K8S / "rehearsal")
         kube.take_away("long-term-small")
-        until("X is asked for one account", 150, lambda: asked() == 1)
-
-
-def asked() -> int:
-    """For how many accounts Prometheus asks X."""
-    targets = kube.prometheus("targets", state="active")["activeTargets"]
-    return sum(target["labels"]["job"] == "x-user" for target in targets)
+        until("the others' series are gone", 150, lambda: len(kube.followers()) == 1)
 
 
 def kept() -> int:

@@ -22,9 +22,7 @@ def start() -> None:
 
 
 def test_the_follower_series_is_the_count_on_the_profile_with_its_labels() -> None:
-    # Those of accounts that were taken away before this end two intervals after their last scrape.
-    until("one follower series", 120, lambda: len(kube.followers()) == 1)
-    [series] = kube.followers()
+    [series] = until("the follower series", 60, kube.followers)
     state = X().state()
     assert series["metric"].items() >= {"__name__": "x_user_followers_count", "username": state["name"]}.items()
     assert series["value"][1] == str(state["followers"])
@@ -145,9 +143,7 @@ def elsewhere() -> Iterator[None]:
     kubectl("apply", "--filename", "-", stdin=json.dumps(everything))
     there = ("--namespace", "elsewhere")
     kubectl(*there, "wait", "pods", "--all", "--for", "condition=Ready", "--timeout", "60s")
-    authority = until(
-        "its authority", 30, lambda: re.findall("-----BEGIN.+-----\n", kubectl(*there, "logs", "https"), re.S)
-    )
+    authority = until("its authority", 30, lambda: re.findall(PEM, kubectl(*there, "logs", "https"), re.S))
     known = objects("configmap", "x-ca")[0]["data"]["ca.crt"]
     trust(known + authority[0])
     yield

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import ssl
@@ -21,7 +22,6 @@ from typing import Any
 import numpy as np
 import pytest
 import requests
-import trustme
 import tweepy
 from flask import request
 from oauthlib.oauth1 import Client
@@ -29,6 +29,7 @@ from PIL import Image
 from support import pictures
 from support.pace import starts
 from support.paths import TESTS
+from support.thanos import free_port
 from support.tools import namespace
 
 from rehearsal import panel
@@ -68,8 +69,7 @@ def grafana(x: X) -> Iterator[Grafana]:
 @pytest.fixture
 def linked(x: X) -> Iterator[tuple[Grafana, Renderer]]:
     """Grafana, which lets nobody in without a token, with a renderer that is busy with one render."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     with Renderer("test-renderer-token", seconds=0.5, at_once=1) as renderer:
         link = Link(renderer.url, f"http://127.0.0.1:{port}/", "test-renderer-token")
         with Grafana(x=x.page, token="test-grafana-token", link=link, port=port) as grafana:
@@ -324,25 +324,27 @@ def test_the_certificate_is_good_for_the_names_given_and_by_the_ca_told() -> Non
 
 
 @contextmanager
-def api_server(account: Path, patch: Callable[[], dict[str, Any]]) -> Iterator[dict[str, str]]:
+def api_server(
+    account: Path, tls: ssl.SSLContext, ca_file: str, patch: Callable[[], dict[str, Any]]
+) -> Iterator[dict[str, str]]:
     """Kubernetes' API, of one ConfigMap, for the service account that it writes; yields its pod's environment."""
-    authority, context = trustme.CA(), ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
-    authority.cert_pem.write_to_path(str(account / "ca.crt"))
+    shutil.copy(ca_file, account / "ca.crt")
     (account / "token").write_text("test-service-account\n")
     app = application({"PATCH /api/v1/namespaces/monitoring/configmaps/x-ca": patch})
-    with serving(app, "127.0.0.1", 0, context) as port:
+    with serving(app, "127.0.0.1", 0, tls) as port:
         yield {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": f"{port}"}
 
 
-def test_a_pod_writes_its_ca_into_a_config_map(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pod_writes_its_ca_into_a_config_map(
+    tmp_path: Path, tls: ssl.SSLContext, ca_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[tuple[str, str | None, dict[str, Any]]] = []
 
     def patch() -> dict[str, Any]:
         asked.append((request.content_type or "", request.headers.get("Authorization"), json.loads(request.data)))
         return {}
 
-    with api_server(tmp_path, patch) as environment:
+    with api_server(tmp_path, tls, ca_file, patch) as environment:
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
         write_ca_config_map("the CA", "monitoring", "x-ca", account=tmp_path)
@@ -352,9 +354,8 @@ def test_a_pod_writes_its_ca_into_a_config_map(tmp_path: Path, monkeypatch: pyte
     assert asked == [("application/apply-patch+yaml", "Bearer test-service-account", config_map)]
 
 
-def test_a_pod_is_not_ready_before_its_ca_is_written(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+def test_a_pod_is_not_ready_before_its_ca_is_written(tmp_path: Path, tls: ssl.SSLContext, ca_file: str) -> None:
+    port = free_port()
     listens: list[bool] = []
 
     def patch() -> dict[str, Any]:
@@ -365,7 +366,7 @@ def test_a_pod_is_not_ready_before_its_ca_is_written(tmp_path: Path) -> None:
     in_place = f'mount -t tmpfs none /run && mkdir -p {SERVICE_ACCOUNT} && cp "$0"/* {SERVICE_ACCOUNT} && exec "$@"'
     before = [*namespace("--map-root-user", "--mount"), "sh", "-c", in_place, str(tmp_path)]
     stand_in = ["x", "--tls-port", "0", "--page-port", f"{port}", "--ca-config-map", "monitoring/x-ca"]
-    with api_server(tmp_path, patch) as environment:
+    with api_server(tmp_path, tls, ca_file, patch) as environment:
         environment |= {"PYTHONPATH": str(TESTS), "PATH": os.environ["PATH"]}
         command = [*before, sys.executable, "-m", "rehearsal", *stand_in]
         with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
