@@ -52,8 +52,7 @@ def stop(signum: int, _: object) -> None:
 
 
 if __name__ == "__main__":  # before the imports that take a tenth of a second
-    while os.open(os.devnull, os.O_RDWR) <= 2:  # a closed stream would be the next thing opened: a connection
-        pass
+    spare = [os.open(os.devnull, os.O_RDWR) for _ in range(3)]  # or a closed stream would become a connection
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, stop)
 
@@ -75,7 +74,6 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 __version__ = "1.1.0"
 Settings = Mapping[str, str]
-
 MAX_PICTURE, MAX_JSON = 5_000_000, 1_000_000  # bytes; X takes pictures under 5 MB, and 64 MB hold it all
 MAX_AGE, PROOF = 300, 10  # seconds of an answer; pixels of data_color
 CONNECT_LIMIT = 5  # seconds for each address of a host, so that a silent one leaves time for the next
@@ -86,17 +84,14 @@ DEFAULTS["image_path"] = os.environ.get("TMPDIR", "/tmp") + "/banner.png"
 
 # What an answer's status usually means, and what to do: by the first pattern in it; xx are digits.
 GRAFANA_ADVICE = {
-    "3xx [^?]*login": "it leads to the login page: set grafana_token, or allow anonymous access; check orgId",
-    "3xx": "the URL has moved: set the final address, with its scheme, host and sub-path",
+    "3xx": "it wants a login (set grafana_token, or allow anonymous access), or has moved (set the new URL)",
     "400": "a parameter is wrong: check width, height, scale and timeout, or the query's syntax",
     "401": "grafana_token or the password is unknown or has expired: make a new service-account token",
     "403": "it may not see this: give the token or user the Viewer role on the dashboard",
     "404": "nothing is there: check orgId, the sub-path, and /render/d-solo/UID/SLUG or /api/v1/query",
     "407": "the proxy asks for a password: put user:password@ into HTTP_PROXY, or the host into NO_PROXY",
-    "408": "it took too long: the renderer or the data source is slow or overloaded: give it more CPU",
     "429": "it is busy: render less at once, or raise the renderer's limit of concurrent renders",
-    "500": "the renderer or data source is down or slow, or a token is wrong or deleted: see their logs",
-    "5xx": "Grafana, Prometheus or a proxy in front of them is down or starting: see their logs",
+    "408|5xx": "it, its renderer or data source is down, starting or slow, or a token is wrong: see the logs",
     "": "this is not an answer to such a request: open the URL in a browser",
 }
 X_ADVICE = {
@@ -118,8 +113,7 @@ X_CODES = {
 CONNECTION_ADVICE = {
     "SOCKS support": "SOCKS proxies are not supported: set HTTP_PROXY and HTTPS_PROXY to an http:// one",
     "ProxyError": "the proxy {peer} is down, hangs or refuses {host}: check HTTP_PROXY and NO_PROXY",
-    "has expired": "the certificate of {host} has expired: renew it, or check this machine's clock",
-    "not yet valid": "the certificate of {host} is not valid yet: check this machine's clock",
+    "has expired|not yet valid": "the certificate of {host} is too old or too new: renew it or set the clock",
     "mismatch": "the certificate of {host} is for another name: use the name that it is for",
     "CERTIFICATE_VERIFY": "the certificate of {host} is not trusted: set REQUESTS_CA_BUNDLE to its CA",
     "invalid path|NO_CERT|PEM lib": "REQUESTS_CA_BUNDLE names no certificates: mount the PEM file, or unset",
@@ -143,8 +137,7 @@ class MustAct(Failed):
     """No run will succeed before a person has acted."""
 
 
-# --- Settings
-# What settings have to be, by patterns for name and value or a function, and what one is that is not.
+# --- Settings: what each has to be, by patterns for name and value or a function, and what a wrong one is
 PORT = r":(?!0)(\d{1,4}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d\d|655[0-2]\d|6553[0-5])"
 URL, PATH, HOST = "(image|publish_if)_url", "image_path", rf"([\w.-]+|\[[\da-fA-F:.]+\])({PORT})?"
 NUMBER, QUOTE = r"\d{1,9}(\.\d{1,9})?", "['\"\u2018\u2019\u201c\u201d]"
@@ -155,9 +148,8 @@ RULES: tuple[tuple[str, str | Callable[[str], object], str], ...] = (
     (PATH, str.isprintable, "with a line end or another odd character inside"),
     ("(?!image_path).*", "[!-~]*", "with a space, a line end or another odd character inside"),
     ("(consumer|access)_.*", r"(?i)(?!<|x{3,}$|\.{3}|.*\byour[_-]).*", "still a placeholder"),
-    (URL, "[^?]*://.*", "without a scheme: begin it with http:// or https://"),
     (URL, r"[^?@]*@?[^?@]*(\?.*)?", "with an @ too many: in a password, write %40"),
-    (URL, f"https?://([^@/?#]*@)?{HOST}([/?#].*)?", "not an http(s) URL with a host"),
+    (URL, f"https?://([^@/?#]*@)?{HOST}([/?#].*)?", "not http:// or https:// with a host"),
     ("image_url", f"(?!.*[?&](width|height|scale)=(?!{NUMBER}(&|$))).*", "with a size that is no number"),
     ("image_url", lambda url: 0 < picture_size(url)[0] <= 3000, "not 1 to 3000 pixels wide: ask for 1500"),
     ("image_url", lambda url: 0 < picture_size(url)[1] <= 1000, "not 1 to 1000 pixels high: ask for 500"),
@@ -201,8 +193,7 @@ def read_settings(environ: Mapping[str, str], dry_run: bool) -> dict[str, str]:
             if re.fullmatch(which, name) and not fits(value):
                 wrong.setdefault(problem, []).append(name)
                 break
-    keys = [given[key] for key in KEYS if given.get(key)]
-    if len(set(keys)) < len(keys):
+    if len({given.get(key) or key for key in KEYS}) < len(KEYS):
         wrong["not all different: X gives four"] = [*KEYS]
     if wrong:
         said = [f"{', '.join(which)} {'are' if which[1:] else 'is'} {what}" for what, which in wrong.items()]
@@ -239,10 +230,7 @@ def follow(event: str, arguments: tuple[Any, ...]) -> None:
     """Keeps progress by Python's audit events, which tell a slow answer from a connection that never came."""
     if event == "socket.getaddrinfo":  # of the host, or of the proxy on the way there
         progress["peer"] = f"{arguments[0]}:{arguments[1]}"
-        meaning = "DNS does not answer: check it, and that a NetworkPolicy lets the job reach it"
-        progress["step"] = f"looking up {arguments[0]} for {progress['what']}: {meaning}"
-    elif event == "socket.connect":
-        meaning = "nothing answers: check host, port, firewall and NetworkPolicy"
+        meaning = "DNS or the host does not answer: check both, firewall and NetworkPolicy"
         progress["step"] = f"connecting to {progress['peer']} for {progress['what']}: {meaning}"
     elif event == "http.client.send":
         proxy = f" through the proxy {progress['peer']}" if arguments[0].proxy else ""
@@ -282,8 +270,7 @@ def check_dashboard(settings: Settings) -> None:
         ids = sorted(int(panel["id"]) for panel in panels if panel.get("type") != "row")
         wanted = (parameter(url[0], "panelId") or parameter(url[0], "viewPanel")).removeprefix("panel-")
         if wanted and wanted.partition("-clone-")[0] not in map(str, ids):
-            listed = ", ".join(map(str, ids[:12])) or "none"
-            raise Failed(f"no such panel as {wanted!a:.30}, there are {listed:.99}: set panelId in image_url")
+            raise Failed(f"no such panel as {wanted!a:.30} in {ids[:12]!s:.99}: set panelId in image_url")
 
 
 def get(settings: Settings, url: str, what: str, limit: int, accept: Sequence[int] = ()) -> tuple[Any, bytes]:
@@ -292,8 +279,7 @@ def get(settings: Settings, url: str, what: str, limit: int, accept: Sequence[in
 
     parts = urlsplit(url.replace("GMT+", "GMT%2B"))  # a plus would be a space
     host = parts.netloc.rpartition("@")[2]
-    slow = "the renderer is slow: give it more CPU" if limit == MAX_PICTURE else "it is slow: see its log"
-    progress.update(what=what, host=host, peer=host, slow=f"most often {slow}, or raise deadline_seconds")
+    progress.update(what=what, host=host, peer=host, slow="it is slow: add CPU, or raise deadline_seconds")
     session: Any = requests.Session()
     session.get_redirect_target = lambda _: None  # or requests would read a redirect's body
     session.headers.update({"Cache-Control": "no-cache", "Accept-Encoding": "identity"})
@@ -306,9 +292,8 @@ def get(settings: Settings, url: str, what: str, limit: int, accept: Sequence[in
     try:  # without a limit for reading: main watches over the time
         answer = session.get(parts._replace(netloc=host).geturl(), stream=True, timeout=(CONNECT_LIMIT, None))
         if answer.status_code not in (200, *accept):
-            target = answer.headers["Location"] if answer.is_redirect else ""
-            advice = advice_for(f"{answer.status_code} {target}", GRAFANA_ADVICE)
-            raise Failed(f"{what} answered {answer.status_code}: {advice}")
+            status = answer.status_code
+            raise Failed(f"{what} answered {status}: {advice_for(f'{status}', GRAFANA_ADVICE)}")
         for part in answer.iter_content(65536):
             body += part
             if len(body) > limit:
@@ -339,19 +324,18 @@ def advice_for(seen: str, table: Mapping[str, str]) -> str:
 def check_png(png: bytes, width: int, height: int, color: bytes) -> None:
     """Raises Failed unless png is whole, of this size, not blank, and shows enough of color: RGB or empty."""
     lines = scan_lines(png, width, height)
-    first, different, visible, proof = b"", False, False, 0
+    first, drawn, proof = b"", False, 0
     for row in rows(lines, width):
         step = len(row) // width
         first = first or row[:step]
-        different = different or row != first * width
-        visible = visible or step == 3 or any(row[3::4])
+        drawn = drawn or (row != first * width and (step == 3 or any(row[3::4])))
         opaque = color + b"\xff" * (step - 3)
         if color and opaque in row:
             proof += [row[at : at + step] for at in range(0, len(row), step)].count(opaque)
-        if different and visible and (proof >= PROOF or not color):
+        if drawn and (proof >= PROOF or not color):
             break
     all(lines)  # the rest has to be whole, too
-    if not (different and visible):
+    if not drawn:
         raise Failed("the picture is blank, of one colour: it was taken too early: raise BROWSER_READINESS_*")
     if color and proof < PROOF:
         raise Failed(f"the picture shows no data, only {proof} pixels of data_color: {NO_DATA}")
@@ -367,47 +351,38 @@ def strong_colors(png: bytes, width: int, height: int) -> str:
 
 def scan_lines(png: bytes, width: int, height: int) -> Iterator[bytes]:
     """Yields the lines, still filtered. Raises Failed unless png is whole, of this size, and RGB or RGBA."""
-    if png.startswith(b"%PDF"):
-        raise Failed("a PDF came as image/png: add encoding=png to image_url, or API_DEFAULT_ENCODING=png")
     if not png.startswith(b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR"):
-        raise Failed("no PNG came as image/png: GF_RENDERING_SERVER_URL must end with /render; see its log")
+        raise Failed("no PNG came as image/png: set encoding=png; GF_RENDERING_SERVER_URL ends with /render")
     size = int.from_bytes(png[16:20]), int.from_bytes(png[20:24])
     if size != (width, height):
         why = "Grafana renders from 1000x500 up to 3000 wide: set such a width and height in image_url"
         if size[0] < 1000 or size[1] < 500:
             why = "a notice: Grafana has no renderer (GF_RENDERING_SERVER_URL), or too many renders at once"
         raise Failed(f"the picture is {size[0]}x{size[1]} instead of {width}x{height}: {why}")
-    packed = idat(png)
-    channels = {b"\x08\x02\0\0\0": 3, b"\x08\x06\0\0\0": 4}.get(png[24:29])
-    if not channels:
-        raise Failed("the PNG is not 8-bit RGB or RGBA, as renderers send it: look at what is in between")
-    inflate = zlib.decompressobj()
-    with suppress(zlib.error):
-        for _ in range(height):
-            line = inflate.decompress(packed, 1 + width * channels)
-            packed = inflate.unconsumed_tail
-            if len(line) <= width * channels or line[0] > 4:
-                raise Failed(DAMAGED)
-            yield line
-        if not inflate.decompress(packed, 1) and inflate.eof and not inflate.unused_data:
-            return
-    raise Failed(DAMAGED)
-
-
-def idat(png: bytes) -> bytes:
-    """The packed pixels. Raises Failed at a wrong checksum or order, a palette, transparency or animation."""
     packed, order, position = bytearray(), bytearray(), 8
     while position < len(png):
         end = position + 8 + int.from_bytes(png[position : position + 4])
         kind, data = png[position + 4 : position + 8], png[position + 8 : end]
-        if zlib.crc32(kind + data).to_bytes(4) != png[end : end + 4]:
-            raise Failed(DAMAGED)
         order += b"o" if kind[:1].islower() and kind not in (b"acTL", b"tRNS") else kind
+        order += b"" if zlib.crc32(kind + data).to_bytes(4) == png[end : end + 4] else b"!"
         packed += data if kind == b"IDAT" else b""
         position = end + 4
     if not re.fullmatch(b"IHDRo*(IDAT)++o*IEND", order) or data:  # ++ never goes back, and so keeps nothing
         raise Failed(DAMAGED)
-    return bytes(packed)
+    channels = {b"\x08\x02\0\0\0": 3, b"\x08\x06\0\0\0": 4}.get(png[24:29])
+    if not channels:
+        raise Failed("the PNG is not 8-bit RGB or RGBA, as renderers send it: look at what is in between")
+    inflate, rest = zlib.decompressobj(), bytes(packed)
+    with suppress(zlib.error):
+        for _ in range(height):
+            line = inflate.decompress(rest, 1 + width * channels)
+            rest = inflate.unconsumed_tail
+            if len(line) <= width * channels or line[0] > 4:
+                raise Failed(DAMAGED)
+            yield line
+        if not inflate.decompress(rest, 1) and inflate.eof and not inflate.unused_data:
+            return
+    raise Failed(DAMAGED)
 
 
 def rows(lines: Iterator[bytes], width: int) -> Iterator[bytes]:
@@ -427,9 +402,8 @@ def rows(lines: Iterator[bytes], width: int) -> Iterator[bytes]:
 
 def unfiltered(kind: int, values: bytes, above: bytes) -> bytes:
     """One channel of a row: each value plus what its filter makes of the neighbours known by then."""
+    above = above if kind > 1 else bytes(len(above))  # the first filter is the last with nothing above
     left, corner, pairs = 0, 0, zip(values, above, strict=True)
-    if kind == 1:
-        return bytes([left := left + value & 255 for value in values])
     if kind == 2:
         return bytes([value + up & 255 for value, up in pairs])
     if kind == 3:
@@ -441,10 +415,8 @@ def unfiltered(kind: int, values: bytes, above: bytes) -> bytes:
             low, high = up, left
         if corner >= high or 2 * (high - corner) <= corner - low:  # the nearest to left + up - corner
             left = low
-        elif corner <= low or 2 * (corner - low) <= high - corner:
-            left = high
         else:
-            left = corner
+            left = high if corner <= low or 2 * (corner - low) <= high - corner else corner
         left, corner = left + value & 255, up
         result.append(left)
     return bytes(result)
@@ -503,7 +475,6 @@ def publish(png: bytes, settings: Settings) -> str:
 
 def main() -> NoReturn:
     """Runs once and ends the process. The run has a thread of its own, so that nothing delays the end."""
-    began = time.monotonic() - time.process_time()  # Python's own start counts
     warnings.simplefilter("ignore")  # a library's would stand before our line
     options, dry_run = sys.argv[1:], len(sys.argv) > 1
     try:
@@ -512,10 +483,9 @@ def main() -> NoReturn:
         if wrong := [option for option in options if option != "--dry-run"]:
             raise MustAct(f"no such option as {wrong[0]!a:.30}: there are --dry-run, --help and --version")
         settings = read_settings(os.environ, dry_run)
-        limit = float(settings["deadline_seconds"])
-        job = ThreadPoolExecutor().submit(run, settings, dry_run)
-        if wait([job], began + limit - time.monotonic()).not_done:
-            end(2, f"failed: out of time after {limit:g} s, {progress['step']}", 1)
+        job = ThreadPoolExecutor().submit(run, settings, dry_run)  # the deadline counts from Python's start
+        if wait([job], float(settings["deadline_seconds"]) - time.process_time()).not_done:
+            end(2, f"failed: out of time after {settings['deadline_seconds']} s, {progress['step']}", 1)
         end(1, job.result(), 0)
     except Failed as failure:
         end(2, f"failed: {failure}", 2 if isinstance(failure, MustAct) else 1)

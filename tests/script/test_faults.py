@@ -78,7 +78,7 @@ def outcome(fault: Fault, folder: Path, ca_file: str, contexts: Mapping[str, ssl
         done = run(folder, settings, before=MEMORY)
     return Outcome(
         done,
-        placed(fault.line, places | about(fault.sent) | {"deadline": f"{float(deadline):g}"}),
+        placed(fault.line, places | about(fault.sent) | {"deadline": deadline}),
         [request for request in (*x.requests, *other.requests) if request.method == "POST"],
         x.connections,
         sum("/render/" in request.path for request in grafana.requests),

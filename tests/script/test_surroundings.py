@@ -42,16 +42,9 @@ def test_a_clock_that_is_off_by_decades_adds_no_line(tmp_path: Path, tls: ssl.SS
     assert one_line(done.stdout)
 
 
-@pytest.mark.parametrize(
-    ("begins", "ends", "problem"),
-    [
-        (2000, 2001, "has expired: renew it, or check this machine's clock"),
-        (2998, 2999, "is not valid yet: check this machine's clock"),
-    ],
-    ids=["expired", "early"],
-)
+@pytest.mark.parametrize(("begins", "ends"), [(2000, 2001), (2998, 2999)], ids=["expired", "early"])
 def test_a_certificate_that_is_out_of_date_is_told_from_others(
-    begins: int, ends: int, problem: str, authority: trustme.CA, ca_file: str, tmp_path: Path
+    begins: int, ends: int, authority: trustme.CA, ca_file: str, tmp_path: Path
 ) -> None:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     first, last = (datetime(year, 1, 1, tzinfo=UTC) for year in (begins, ends))
@@ -60,6 +53,7 @@ def test_a_certificate_that_is_out_of_date_is_told_from_others(
         settings = {"image_url": grafana.url + RENDER + SIZE, "REQUESTS_CA_BUNDLE": ca_file}
         done = run(tmp_path, settings, "--dry-run")
     assert (done.status, done.stdout) == (1, "")
+    problem = "is too old or too new: renew it or set the clock"
     assert done.stderr == f"failed: Grafana's render: the certificate of {grafana.host} {problem}\n"
 
 

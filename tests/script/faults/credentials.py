@@ -8,14 +8,12 @@ from script.faults.lines import (
     ASKING_FOR_DASHBOARD,
     BROKE_OFF,
     DOWN,
-    LOGIN_PAGE,
-    MOVED,
+    ELSEWHERE,
     NO_DASHBOARD,
     NO_PNG,
     NO_PNG_TYPE,
     NO_SUCH_HOST,
     NOT_LISTENING,
-    RENDERER_DOWN,
     TOKEN_UNKNOWN,
 )
 from script.faults.render import ANSWERED
@@ -37,7 +35,7 @@ FAULTS = [
     ),
     Fault(
         "the token echoed in a redirect",
-        f"{ANSWERED}302: {LOGIN_PAGE}",
+        f"{ANSWERED}302: {ELSEWHERE}",
         settings={"grafana_token": TOKEN},
         render=redirects(302, f"/login?authorization=Bearer%20{TOKEN}&password={PASSWORD}"),
     ),
@@ -49,7 +47,7 @@ FAULTS = [
     ),
     Fault(
         "the token echoed as the reason",
-        f"{ANSWERED}500: {RENDERER_DOWN}",
+        f"{ANSWERED}500: {DOWN}",
         settings={"grafana_token": TOKEN},
         render=answers(f"500 Bearer {TOKEN}"),
     ),
@@ -116,7 +114,7 @@ FAULTS = [
     ),
     Fault(
         "control characters in the location",
-        f"{ANSWERED}302: {MOVED}",
+        f"{ANSWERED}302: {ELSEWHERE}",
         render=redirects(302, "/\x1b[2J\x9bpublished"),
     ),
     Fault(
@@ -127,12 +125,12 @@ FAULTS = [
     ),
     Fault(
         "control characters in the names of panels",
-        "failed: no such panel as '2', there are 7: set panelId in image_url",
+        "failed: no such panel as '2' in [7]: set panelId in image_url",
         dashboard=says({"dashboard": {"elements": {"panel-7" + FORGED: {"spec": {"id": 7, "title": FORGED}}}}}),
         renders=0,
     ),
     Fault("a type of 9000 characters", NO_PNG_TYPE, render=answers(200, GOOD, "text/" + "x" * 9000)),
-    Fault("a location of 9000 characters", f"{ANSWERED}302: {MOVED}", render=redirects(302, "/" + "x" * 9000)),
+    Fault("a location of 9000 characters", f"{ANSWERED}302: {ELSEWHERE}", render=redirects(302, "/" + "x" * 9000)),
     Fault(
         "a message of 9000 characters",
         NO_DASHBOARD,

@@ -13,7 +13,7 @@ WHOLE = RENDER.replace("/d-solo/", "/d/")  # the address of the whole dashboard'
 
 def no_panel(claim: str, panel: str, there: str, **row: Any) -> Fault:
     """The dashboard has other panels."""
-    line = f"failed: no such panel as '{panel}', there are {there}: set panelId in image_url"
+    line = f"failed: no such panel as '{panel}' in [{there}]: set panelId in image_url"
     return Fault(claim, line, renders=0, **row)
 
 
@@ -80,7 +80,7 @@ FAULTS = [
         "1000, 1001, 1002, 1003, 1004, 1005, 1006, 1007, 1008, 1009, 1010, 1011",
         dashboard=says({"dashboard": {"panels": [{"id": number} for number in range(1000, 2000)]}}),
     ),
-    no_panel("no panel at all", "2", "none", dashboard=says({"dashboard": {"panels": []}})),
+    no_panel("no panel at all", "2", "", dashboard=says({"dashboard": {"panels": []}})),
     *(
         published(f"/render/d/ {claim}", settings=addressed("{grafana}", WHOLE.replace("panelId=2", panel) + SIZE))
         for claim, panel in {"of a whole dashboard": "kiosk", "of a panel": "viewPanel=panel-2"}.items()
