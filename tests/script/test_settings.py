@@ -250,6 +250,13 @@ def test_one_value_for_all_four_keys_is_told() -> None:
     assert str(raised.value) == f"settings: {', '.join(KEYS)} are not all different: X gives four"
 
 
+def test_two_with_one_problem_are_told_as_two() -> None:
+    given = {name: KEYS[name] for name in ("consumer_key", "consumer_secret")}
+    with pytest.raises(banner.MustAct) as raised:
+        banner.read_settings({**given, "image_url": GRAFANA_URL + RENDER}, dry_run=False)
+    assert str(raised.value) == "settings: access_token, access_token_secret are missing"
+
+
 @pytest.mark.parametrize("name", ["HTTP_PROXY", "https_proxy", "Http_Proxy"])
 @pytest.mark.parametrize("value", ["http://", "http://:3128", "proxy:port", "ftp://proxy", "http://user:pass@"])
 def test_a_proxy_without_a_host_is_a_wrong_setting(name: str, value: str) -> None:
@@ -351,6 +358,7 @@ def test_version_is_one_line(tmp_path: Path) -> None:
         (["-n"], "-n"),
         (["--dry-run", "--x"], "--x"),
         (["--x", "--a"], "--x"),
+        (["--all"], "--all"),
         (["a\nb"], r"a\nb"),
     ],
 )
