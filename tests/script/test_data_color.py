@@ -132,6 +132,26 @@ def test_a_dry_run_tells_the_colours_to_choose_from(tmp_path: Path) -> None:
     assert done.stdout.endswith(f"; colours for data_color: 1DA1F2 ({blue} pixels), FF9830 (12 pixels)\n")
 
 
+@pytest.mark.parametrize(
+    ("drawn", "told"),
+    [
+        ({"FF0000": 10}, "FF0000 (10 pixels)"),
+        ({"FF0000": 9}, "none stands out"),
+        ({"640000": 10}, "640000 (10 pixels)"),
+        ({"630000": 10}, "none stands out"),
+        (
+            {"FF0000": 14, "00FF00": 13, "0000FF": 12, "FF00FF": 11},
+            "FF0000 (14 pixels), 00FF00 (13 pixels), 0000FF (12 pixels)",
+        ),
+    ],
+    ids=["ten pixels", "nine pixels", "a saturation of 100", "a saturation of 99", "four colours"],
+)
+def test_at_most_three_saturated_colours_of_ten_pixels_are_told(drawn: dict[str, int], told: str) -> None:
+    lines = [(bytes.fromhex(color) * number).ljust(3 * WIDTH, b"\xcc") for color, number in drawn.items()]
+    picture = lines + rows()[len(lines) :]
+    assert banner.strong_colors(pictures.of_rows(picture), WIDTH, HEIGHT) == told
+
+
 def test_a_dry_run_of_a_grey_picture_finds_none(tmp_path: Path) -> None:
     with Peer(paths({"/render/": answers(200, pictures.plain(150, 50))})) as grafana:
         settings = {"image_url": f"{grafana.url}{RENDER}&width=150&height=50"}
