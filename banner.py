@@ -84,14 +84,14 @@ DEFAULTS["image_path"] = os.environ.get("TMPDIR", "/tmp") + "/banner.png"
 
 # What an answer's status usually means, and what to do: by the first pattern in it; xx are digits.
 GRAFANA_ADVICE = {
-    "3xx": "it wants a login (set grafana_token, or allow anonymous access), or has moved (set the new URL)",
+    "3xx": "it wants a login (check grafana_token, orgId, anonymous access), or has moved (set the new URL)",
     "400": "a parameter is wrong: check width, height, scale and timeout, or the query's syntax",
     "401": "grafana_token or the password is unknown or has expired: make a new service-account token",
     "403": "it may not see this: give the token or user the Viewer role on the dashboard",
     "404": "nothing is there: check orgId, the sub-path, and /render/d-solo/UID/SLUG or /api/v1/query",
     "407": "the proxy asks for a password: put user:password@ into HTTP_PROXY, or the host into NO_PROXY",
     "429": "it is busy: render less at once, or raise the renderer's limit of concurrent renders",
-    "408|5xx": "it, its renderer or data source is down, starting or slow, or a token is wrong: see the logs",
+    "408|5xx": "the server, renderer or data source is down, starting or slow, or a token is wrong: see logs",
     "": "this is not an answer to such a request: open the URL in a browser",
 }
 X_ADVICE = {
@@ -113,7 +113,7 @@ X_CODES = {
 CONNECTION_ADVICE = {
     "SOCKS support": "SOCKS proxies are not supported: set HTTP_PROXY and HTTPS_PROXY to an http:// one",
     "ProxyError": "the proxy {peer} is down, hangs or refuses {host}: check HTTP_PROXY and NO_PROXY",
-    "has expired|not yet valid": "the certificate of {host} is too old or too new: renew it or set the clock",
+    "has expired|not yet valid": "the certificate of {host} is not valid today: renew it, or check the clock",
     "mismatch": "the certificate of {host} is for another name: use the name that it is for",
     "CERTIFICATE_VERIFY": "the certificate of {host} is not trusted: set REQUESTS_CA_BUNDLE to its CA",
     "invalid path|NO_CERT|PEM lib": "REQUESTS_CA_BUNDLE names no certificates: mount the PEM file, or unset",
@@ -230,7 +230,7 @@ def follow(event: str, arguments: tuple[Any, ...]) -> None:
     """Keeps progress by Python's audit events, which tell a slow answer from a connection that never came."""
     if event == "socket.getaddrinfo":  # of the host, or of the proxy on the way there
         progress["peer"] = f"{arguments[0]}:{arguments[1]}"
-        meaning = "DNS or the host does not answer: check both, firewall and NetworkPolicy"
+        meaning = "DNS or the host does not answer: check DNS, host, port, firewall and NetworkPolicy"
         progress["step"] = f"connecting to {progress['peer']} for {progress['what']}: {meaning}"
     elif event == "http.client.send":
         proxy = f" through the proxy {progress['peer']}" if arguments[0].proxy else ""
@@ -270,7 +270,7 @@ def check_dashboard(settings: Settings) -> None:
         ids = sorted(int(panel["id"]) for panel in panels if panel.get("type") != "row")
         wanted = (parameter(url[0], "panelId") or parameter(url[0], "viewPanel")).removeprefix("panel-")
         if wanted and wanted.partition("-clone-")[0] not in map(str, ids):
-            raise Failed(f"no such panel as {wanted!a:.30} in {ids[:12]!s:.99}: set panelId in image_url")
+            raise Failed(f"no such panel as {wanted!a:.30} among {ids[:12]!s:.99}: set panelId in image_url")
 
 
 def get(settings: Settings, url: str, what: str, limit: int, accept: Sequence[int] = ()) -> tuple[Any, bytes]:
@@ -279,7 +279,7 @@ def get(settings: Settings, url: str, what: str, limit: int, accept: Sequence[in
 
     parts = urlsplit(url.replace("GMT+", "GMT%2B"))  # a plus would be a space
     host = parts.netloc.rpartition("@")[2]
-    progress.update(what=what, host=host, peer=host, slow="it is slow: add CPU, or raise deadline_seconds")
+    progress.update(what=what, host=host, peer=host, slow="probably slow: add CPU, or raise deadline_seconds")
     session: Any = requests.Session()
     session.get_redirect_target = lambda _: None  # or requests would read a redirect's body
     session.headers.update({"Cache-Control": "no-cache", "Accept-Encoding": "identity"})
@@ -352,7 +352,7 @@ def strong_colors(png: bytes, width: int, height: int) -> str:
 def scan_lines(png: bytes, width: int, height: int) -> Iterator[bytes]:
     """Yields the lines, still filtered. Raises Failed unless png is whole, of this size, and RGB or RGBA."""
     if not png.startswith(b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR"):
-        raise Failed("no PNG came as image/png: set encoding=png; GF_RENDERING_SERVER_URL ends with /render")
+        raise Failed("no PNG came as image/png: set encoding=png, or add /render to GF_RENDERING_SERVER_URL")
     size = int.from_bytes(png[16:20]), int.from_bytes(png[20:24])
     if size != (width, height):
         why = "Grafana renders from 1000x500 up to 3000 wide: set such a width and height in image_url"
@@ -364,7 +364,7 @@ def scan_lines(png: bytes, width: int, height: int) -> Iterator[bytes]:
         end = position + 8 + int.from_bytes(png[position : position + 4])
         kind, data = png[position + 4 : position + 8], png[position + 8 : end]
         order += b"o" if kind[:1].islower() and kind not in (b"acTL", b"tRNS") else kind
-        order += b"" if zlib.crc32(kind + data).to_bytes(4) == png[end : end + 4] else b"!"
+        order += b"" if zlib.crc32(kind + data).to_bytes(4) == png[end : end + 4] else b"!"  # fits nowhere
         packed += data if kind == b"IDAT" else b""
         position = end + 4
     if not re.fullmatch(b"IHDRo*(IDAT)++o*IEND", order) or data:  # ++ never goes back, and so keeps nothing
@@ -372,7 +372,7 @@ def scan_lines(png: bytes, width: int, height: int) -> Iterator[bytes]:
     channels = {b"\x08\x02\0\0\0": 3, b"\x08\x06\0\0\0": 4}.get(png[24:29])
     if not channels:
         raise Failed("the PNG is not 8-bit RGB or RGBA, as renderers send it: look at what is in between")
-    inflate, rest = zlib.decompressobj(), bytes(packed)
+    inflate, rest, packed = zlib.decompressobj(), bytes(packed), bytearray()  # one copy is enough
     with suppress(zlib.error):
         for _ in range(height):
             line = inflate.decompress(rest, 1 + width * channels)
@@ -402,7 +402,7 @@ def rows(lines: Iterator[bytes], width: int) -> Iterator[bytes]:
 
 def unfiltered(kind: int, values: bytes, above: bytes) -> bytes:
     """One channel of a row: each value plus what its filter makes of the neighbours known by then."""
-    above = above if kind > 1 else bytes(len(above))  # the first filter is the last with nothing above
+    above = above if kind > 1 else bytes(len(above))  # Sub (1) is Paeth (4) with nothing above
     left, corner, pairs = 0, 0, zip(values, above, strict=True)
     if kind == 2:
         return bytes([value + up & 255 for value, up in pairs])
@@ -476,7 +476,7 @@ def publish(png: bytes, settings: Settings) -> str:
 def main() -> NoReturn:
     """Runs once and ends the process. The run has a thread of its own, so that nothing delays the end."""
     warnings.simplefilter("ignore")  # a library's would stand before our line
-    options, dry_run = sys.argv[1:], len(sys.argv) > 1
+    options, dry_run, began = sys.argv[1:], len(sys.argv) > 1, time.monotonic() - time.process_time()
     try:
         if options in (["--help"], ["-h"], ["--version"]):
             end(1, f"banner {__version__}" if options == ["--version"] else str(__doc__).rstrip(), 0)
@@ -484,7 +484,7 @@ def main() -> NoReturn:
             raise MustAct(f"no such option as {wrong[0]!a:.30}: there are --dry-run, --help and --version")
         settings = read_settings(os.environ, dry_run)
         job = ThreadPoolExecutor().submit(run, settings, dry_run)  # the deadline counts from Python's start
-        if wait([job], float(settings["deadline_seconds"]) - time.process_time()).not_done:
+        if wait([job], began + float(settings["deadline_seconds"]) - time.monotonic()).not_done:
             end(2, f"failed: out of time after {settings['deadline_seconds']} s, {progress['step']}", 1)
         end(1, job.result(), 0)
     except Failed as failure:

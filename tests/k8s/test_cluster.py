@@ -477,7 +477,9 @@ FAULTS = [
         1,
         "cannot connect to grafana:3000",
     ),
-    Fault("Prometheus away", prometheus_away, prometheus_back, 1, "publish_if_url answered 502: it, its renderer or"),
+    Fault(
+        "Prometheus away", prometheus_away, prometheus_back, 1, "publish_if_url answered 502: the server, renderer or"
+    ),
     Fault("no data", no_data, data, 0, SKIPPED),
     Fault("exporter away", exporter_away, exporter_back, 0, SKIPPED),
     Fault("X out of credits", lambda: X().answers(upload="credits"), lambda: X().answers(upload="ok"), 2, "no credits"),

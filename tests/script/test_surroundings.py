@@ -53,7 +53,7 @@ def test_a_certificate_that_is_out_of_date_is_told_from_others(
         settings = {"image_url": grafana.url + RENDER + SIZE, "REQUESTS_CA_BUNDLE": ca_file}
         done = run(tmp_path, settings, "--dry-run")
     assert (done.status, done.stdout) == (1, "")
-    problem = "is too old or too new: renew it or set the clock"
+    problem = "is not valid today: renew it, or check the clock"
     assert done.stderr == f"failed: Grafana's render: the certificate of {grafana.host} {problem}\n"
 
 

@@ -125,7 +125,7 @@ FAULTS = [
     ),
     Fault(
         "control characters in the names of panels",
-        "failed: no such panel as '2' in [7]: set panelId in image_url",
+        "failed: no such panel as '2' among [7]: set panelId in image_url",
         dashboard=says({"dashboard": {"elements": {"panel-7" + FORGED: {"spec": {"id": 7, "title": FORGED}}}}}),
         renders=0,
     ),

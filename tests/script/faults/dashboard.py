@@ -13,7 +13,7 @@ WHOLE = RENDER.replace("/d-solo/", "/d/")  # the address of the whole dashboard'
 
 def no_panel(claim: str, panel: str, there: str, **row: Any) -> Fault:
     """The dashboard has other panels."""
-    line = f"failed: no such panel as '{panel}' in [{there}]: set panelId in image_url"
+    line = f"failed: no such panel as '{panel}' among [{there}]: set panelId in image_url"
     return Fault(claim, line, renders=0, **row)
 
 

@@ -5,7 +5,7 @@ PUBLISHED = (
 )
 
 # Where a run is when its time is over, and what that usually means.
-SLOW = "it is slow: add CPU, or raise deadline_seconds"
+SLOW = "probably slow: add CPU, or raise deadline_seconds"
 QUERYING = f"waiting for publish_if_url at {{grafana}}: {SLOW}"
 ASKING_FOR_DASHBOARD = f"waiting for Grafana's dashboard API at {{grafana}}: {SLOW}"
 RENDERING = f"waiting for Grafana's render at {{grafana}}: {SLOW}"
@@ -23,13 +23,13 @@ NO_CA = "REQUESTS_CA_BUNDLE names no certificates: mount the PEM file, or unset"
 PROXY = "the proxy {} is down, hangs or refuses {}: check HTTP_PROXY and NO_PROXY"
 
 # Of Grafana's and Prometheus' answers.
-ELSEWHERE = "it wants a login (set grafana_token, or allow anonymous access), or has moved (set the new URL)"
+ELSEWHERE = "it wants a login (check grafana_token, orgId, anonymous access), or has moved (set the new URL)"
 PARAMETER = "a parameter is wrong: check width, height, scale and timeout, or the query's syntax"
 TOKEN_UNKNOWN = "grafana_token or the password is unknown or has expired: make a new service-account token"
 NO_PERMISSION = "it may not see this: give the token or user the Viewer role on the dashboard"
 NOT_THERE = "nothing is there: check orgId, the sub-path, and /render/d-solo/UID/SLUG or /api/v1/query"
 PROXY_PASSWORD = "the proxy asks for a password: put user:password@ into HTTP_PROXY, or the host into NO_PROXY"
-DOWN = "it, its renderer or data source is down, starting or slow, or a token is wrong: see the logs"
+DOWN = "the server, renderer or data source is down, starting or slow, or a token is wrong: see logs"
 NO_ANSWER = "this is not an answer to such a request: open the URL in a browser"
 NO_PNG_TYPE = "failed: Grafana sent no image/png: a page lacks /render in image_url, a PDF encoding=png"
 NO_DASHBOARD = "failed: no such dashboard, or the token may not see it: check UID and orgId in image_url"
@@ -37,7 +37,7 @@ NO_SERIES_LIST = "failed: publish_if_url returned no list of series: write /api/
 
 # Of the picture.
 DAMAGED = "failed: the PNG is damaged or cut short: the renderer or a proxy broke off; the next run tries again"
-NO_PNG = "failed: no PNG came as image/png: set encoding=png; GF_RENDERING_SERVER_URL ends with /render"
+NO_PNG = "failed: no PNG came as image/png: set encoding=png, or add /render to GF_RENDERING_SERVER_URL"
 
 # Of X's answers.
 UNKNOWN_CALL = "X does not take this call: check x_host, and look for news about its API"
