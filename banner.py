@@ -350,7 +350,7 @@ def strong_colors(png: bytes, width: int, height: int) -> str:
 
 
 def scan_lines(png: bytes, width: int, height: int) -> Iterator[bytes]:
-    """Yields the lines, still filtered. Raises Failed unless png is whole, of this size, and RGB or RGBA."""
+    """Yields the lines, filtered. Raises Failed unless png is whole, a still, of this size, RGB or RGBA."""
     if not png.startswith(b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR"):
         raise Failed("no PNG came as image/png: set encoding=png, or add /render to GF_RENDERING_SERVER_URL")
     size = int.from_bytes(png[16:20]), int.from_bytes(png[20:24])

@@ -126,11 +126,7 @@ WRONG = [  # a setting, its value, and what is said of it
         ]
     ),
     *(("image_url", value + RENDER, NO_URL) for value in ["grafana:3000", "grafana", "", "//grafana"]),
-    (
-        "publish_if_url",
-        "prometheus:9090/api/v1/query?query=up",
-        NO_URL,
-    ),
+    ("publish_if_url", "prometheus:9090/api/v1/query?query=up", NO_URL),
     ("image_url", f"http://user:p@ss@grafana{RENDER}", "is with an @ too many: in a password, write %40"),
     *(
         ("image_url", value, NO_URL)
