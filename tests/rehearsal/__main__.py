@@ -5,14 +5,16 @@ python -m rehearsal grafana --x http://localhost:8080
 """
 
 import argparse
+import asyncio
 import logging
 import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
+
+STOPS = (signal.SIGTERM, signal.SIGINT)
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -45,9 +47,18 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+async def until_stopped(ready: str) -> None:
+    """Says that it is ready, and waits for SIGTERM or Ctrl-C."""
+    told = asyncio.Event()
+    for number in STOPS:  # asyncio hears of it from any thread; a lock would wait on where another thread took it
+        asyncio.get_running_loop().add_signal_handler(number, told.set)
+    print(ready, flush=True)
+    await told.wait()
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Serves until SIGTERM or Ctrl-C."""
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in STOPS:
         signal.signal(number, lambda *_: sys.exit(0))  # a container's first process has no handler but its own
     settings = parse(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stdout)
@@ -59,8 +70,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if settings.ca_config_map:  # before it listens: who starts once it is ready reads this one, no earlier one
             write_ca_config_map(x.ca_pem, *settings.ca_config_map.split("/"))
         with x:
-            print(f"X's API at https://{x.host}, the profile at {x.page}/{x.name}", flush=True)
-            threading.Event().wait()
+            asyncio.run(until_stopped(f"X's API at https://{x.host}, the profile at {x.page}/{x.name}"))
     elif settings.stand_in == "renderer":
         from rehearsal.renderer import Renderer
 
@@ -70,8 +80,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         )
         asked = {"seconds": seconds, "at_once": at_once, "port": settings.port}
         with Renderer(os.environ["AUTH_TOKEN"], bind="0.0.0.0", **asked) as renderer:  # noqa: S104 - a container
-            print(f"the renderer at {renderer.url}", flush=True)
-            threading.Event().wait()
+            asyncio.run(until_stopped(f"the renderer at {renderer.url}"))
     elif settings.stand_in == "history":
         from rehearsal.history import open_metrics
         from rehearsal.x import youth
@@ -89,8 +98,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         }
         sources = provisioned(settings.provisioned.read_text()) if settings.provisioned else None
         with Grafana(bind="0.0.0.0", link=link, data_sources=sources, **asked) as grafana:  # noqa: S104 - a container
-            print(f"Grafana at {grafana.url}", flush=True)
-            threading.Event().wait()
+            asyncio.run(until_stopped(f"Grafana at {grafana.url}"))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The stand-ins answer as X and Grafana do, or else what is tried against them proves nothing."""
 
+import ctypes
 import hashlib
 import io
 import json
@@ -12,7 +13,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC
@@ -725,18 +726,24 @@ def test_grafana_draws_what_prometheus_knows() -> None:
     assert line(full, 100) > line(full, 1320)
 
 
-@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("taken_by", [min, max], ids=["the-first-thread", "another-thread"])
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT], ids=lambda stop: stop.name)
 @pytest.mark.parametrize(
-    "arguments", [("x", "--tls-port", "0", "--page-port", "0"), ("grafana", "--port", "0", "--x", "http://x")]
+    "arguments",
+    [("x", "--tls-port", "0", "--page-port", "0"), ("grafana", "--port", "0", "--x", "http://x")],
+    ids=lambda arguments: arguments[0],
 )
-def test_a_stand_in_ends_at_once_when_told(tmp_path: Path, arguments: tuple[str, ...], stop: signal.Signals) -> None:
+def test_a_stand_in_ends_at_once_when_told(
+    tmp_path: Path, arguments: tuple[str, ...], stop: signal.Signals, taken_by: Callable[[Iterable[int]], int]
+) -> None:
     environment = {"PYTHONPATH": str(TESTS), "MPLCONFIGDIR": str(tmp_path), "TMPDIR": str(tmp_path)}
     command = [sys.executable, "-m", "rehearsal", *arguments]
     with subprocess.Popen(command, env=environment, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         ready = next(text for text in process.stdout if "at http" in text)
         began = time.monotonic()
-        process.send_signal(stop)
+        threads = [int(task.name) for task in Path(f"/proc/{process.pid}/task").iterdir()]
+        assert ctypes.CDLL(None).tgkill(process.pid, taken_by(threads), stop) == 0
         status = process.wait()
     assert (status, time.monotonic() - began < starts(10), "127.0.0.1:" in ready) == (0, True, True)
     assert not list(tmp_path.glob("x-*"))
