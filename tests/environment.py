@@ -1,6 +1,8 @@
-"""Makes a virtual environment of pinned requirements, where it is missing or made of others.
+"""Makes a virtual environment of pinned requirements in the cache folder, once for all clones, and prints its path.
 
-python3 tests/environment.py FOLDER REQUIREMENTS...
+python3 tests/environment.py NAME REQUIREMENTS...
+
+The cache folder is XDG_CACHE_HOME, or ~/.cache where that is not set.
 """
 
 from __future__ import annotations
@@ -8,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import hashlib
 import os
 import shutil
 import signal
@@ -30,6 +33,13 @@ class InstallError(Exception):
     """There is no environment; the text says why and what to do."""
 
 
+def folder_of(name: str, requirements: Sequence[Path]) -> Path:
+    """Where the environment of that name is that this Python makes of these requirements."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / name
+    made_of = "\n".join([sys.version, *(file.read_text() for file in requirements)])
+    return cache / hashlib.sha256(made_of.encode()).hexdigest()[:12]
+
+
 def make(folder: Path, requirements: Sequence[Path], note: str) -> None:
     """Makes the environment unless it is there, and says the note before; what is half made goes away again.
 
@@ -37,17 +47,12 @@ def make(folder: Path, requirements: Sequence[Path], note: str) -> None:
     """
     if sys.version_info < (3, 11):  # noqa: UP036 - an older one is here to be told so
         raise InstallError(f"this needs Python 3.11 or newer: {sys.executable} is {sys.version.split()[0]}")
-    made_of = "\n".join([str(folder), sys.version, *(file.read_text() for file in requirements)])
-    mark = folder / "made-of"
-
-    def is_made() -> bool:
-        return mark.exists() and mark.read_text() == made_of
-
-    if is_made():
+    mark = folder / "is-whole"
+    if mark.exists():
         return
     folder.parent.mkdir(parents=True, exist_ok=True)
     with alone(folder.parent):
-        if is_made():  # by whoever held the lock
+        if mark.exists():  # made by whoever held the lock
             return
         print(note, flush=True)
         try:
@@ -55,7 +60,7 @@ def make(folder: Path, requirements: Sequence[Path], note: str) -> None:
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
-        mark.write_text(made_of)
+        mark.touch()
 
 
 @contextlib.contextmanager
@@ -118,14 +123,18 @@ async def until_told(work: Coroutine[Any, Any, Any]) -> Any:
 
 def main(argv: Sequence[str]) -> int:
     """Returns the exit status."""
-    folder, *requirements = map(Path, argv)
+    name, *files = argv
+    requirements = [Path(file) for file in files]
+    folder = folder_of(name, requirements)
     try:
-        make(folder, requirements, f"installing into {folder}: once, a few minutes")
+        with contextlib.redirect_stdout(sys.stderr):
+            make(folder, requirements, f"installing into {folder}: once, a few minutes")
     except (InstallError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
     except (KeyboardInterrupt, asyncio.CancelledError):
         return 130
+    print(folder)
     return 0
 
 

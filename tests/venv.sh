@@ -1,8 +1,6 @@
 # shellcheck shell=bash
-# To be sourced: makes .venv of the tests' pinned requirements where it is missing or made of others, and puts it first on PATH.
+# To be sourced: makes an environment of the tests' pinned requirements, once for all clones, and puts it first on PATH.
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-python3 "$top/tests/environment.py" "$top/.venv" "$top/tests/requirements.txt" || exit
-
-VIRTUAL_ENV=$top/.venv
+VIRTUAL_ENV=$(python3 "$top/tests/environment.py" banner-tests "$top/tests/requirements.txt") || exit
 PATH=$VIRTUAL_ENV/bin:$PATH
 export VIRTUAL_ENV PATH

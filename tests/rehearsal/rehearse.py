@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import hashlib
 import os
 import sys
 import tempfile
@@ -50,9 +49,7 @@ def enter_environment(argv: Sequence[str]) -> None:
 
     Raises environment.InstallError and asyncio.CancelledError.
     """
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "banner-rehearsal"
-    made_of = "\n".join([sys.version, *(file.read_text() for file in REQUIREMENTS)])
-    folder = cache / hashlib.sha256(made_of.encode()).hexdigest()[:12]
+    folder = environment.folder_of("banner-rehearsal", REQUIREMENTS)
     if Path(sys.prefix) == folder:
         return
     note = f"installing what the rehearsal needs into {folder}: once, about {SIZE} ..."
