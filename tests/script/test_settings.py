@@ -3,6 +3,7 @@
 import ast
 import base64
 import os
+import shutil
 import ssl
 import sys
 import tempfile
@@ -11,9 +12,10 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+import requests
 from support.paths import BANNER
 from support.peers import Connection, Peer, answers, paths, says, tunnel
-from support.script import GOOD, KEYS, PASSWORD, RENDER, SIZE, TOKEN, Run, World, leaks, one_line, run
+from support.script import GOOD, KEYS, LIBRARIES, PASSWORD, RENDER, SIZE, TOKEN, Run, World, leaks, one_line, run
 from support.script import world as worlds
 
 import banner
@@ -619,7 +621,11 @@ def test_any_user_may_run_it_in_a_read_only_directory(world: World) -> None:
         authority = folder / "ca.pem"
         authority.write_bytes(Path(world.settings["REQUESTS_CA_BUNDLE"]).read_bytes())
         authority.chmod(0o444)
-        settings = {**world.settings, "HOME": "/nonexistent", "REQUESTS_CA_BUNDLE": str(authority)}
+        libraries = folder / "libraries"
+        for name in LIBRARIES:  # where they are installed may be closed to others, as a cache folder is
+            shutil.copytree(Path(requests.__file__).parents[1] / name, libraries / name)
+        own = {"HOME": "/nonexistent", "REQUESTS_CA_BUNDLE": str(authority), "PYTHONPATH": str(libraries)}
+        settings = {**world.settings, **own}
         done = run(folder, settings, before=someone, cwd=Path("/"))
         assert published(world, done), done
         assert (folder / "banner.png").read_bytes() == GOOD

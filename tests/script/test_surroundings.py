@@ -13,7 +13,7 @@ import requests
 import trustme
 from support.paths import BANNER, TOP
 from support.peers import Peer, answers, paths
-from support.script import GOOD, KEYS, RENDER, SIZE, environment, one_line, publishing, run
+from support.script import GOOD, KEYS, LIBRARIES, RENDER, SIZE, environment, one_line, publishing, run
 from support.tools import namespace, tool
 
 grafana_handler = paths({"/render/": answers(200, GOOD)})
@@ -65,7 +65,7 @@ def test_a_library_that_is_not_installed_is_named(
     libraries = tmp_path / "libraries"
     libraries.mkdir()
     if missing == "tweepy":
-        for name in ("requests", "urllib3", "certifi", "idna", "charset_normalizer"):
+        for name in LIBRARIES - {"tweepy"}:
             (libraries / name).symlink_to(Path(requests.__file__).parents[1] / name)
     with Peer(grafana_handler) as grafana, Peer(answers(200), tls) as x:
         settings = publishing(grafana, x, ca_file)

@@ -30,6 +30,8 @@ RENDER = "/render/d-solo/wR0Yf26Gk/twitter-followers?orgId=1&panelId=2"
 QUERY = "/api/datasources/proxy/uid/P1809F7CD0C75ACF3/api/v1/query"
 SIZE = "&width=150&height=50"
 GOOD = pictures.png(150, 50, idats=3)  # of that size
+# The packages of requirements.txt, as Python imports them.
+LIBRARIES = {"certifi", "charset_normalizer", "idna", "oauthlib", "requests", "requests_oauthlib", "tweepy", "urllib3"}
 MEMORY = ["prlimit", "--data=100000000"]  # bytes; past them Python raises MemoryError, which no run may end in
 
 
