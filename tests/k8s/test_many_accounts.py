@@ -91,7 +91,6 @@ def accounts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         monitoring("delete", "cronjobs", *[f"banner-{name.replace('_', '-')}" for name in NAMES])
         apply(K8S / "rehearsal")
         kube.take_away("long-term-small")
-        until("the others' series are gone", 150, lambda: len(kube.followers()) == 1)
 
 
 def kept() -> int:
