@@ -30,8 +30,11 @@ def test_the_follower_series_is_the_count_on_the_profile_with_its_labels() -> No
 
 
 def test_every_target_of_ours_is_scraped() -> None:
-    health = {one["labels"]["job"]: one["health"] for one in prometheus("targets", state="active")["activeTargets"]}
-    assert (health["x-user"], health["static"], health["image-renderer"]) == ("up", "up", "up")
+    def up() -> bool:
+        health = {one["labels"]["job"]: one["health"] for one in prometheus("targets", state="active")["activeTargets"]}
+        return {health.get(job) for job in ("x-user", "static", "image-renderer")} == {"up"}
+
+    until("all are up, which may have been restarted", 60, up)
 
 
 def test_x_s_own_word_for_a_new_banner_is_another_address() -> None:
