@@ -259,7 +259,7 @@ def check_dashboard(settings: Settings) -> None:
         return  # the render that follows says it
     status = answer.status_code
     if status in (401, 403):
-        raise Failed(f"Grafana's dashboard API answered {status}: {advice_for(f'{status}', GRAFANA_ADVICE)}")
+        raise Failed(f"Grafana's dashboard API answered {status}: {advice_for(status, GRAFANA_ADVICE)}")
     with suppress(ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
         told = json.loads(body)
         if status == 404 and "dashboard" in told["message"].lower():
@@ -282,6 +282,7 @@ def get(settings: Settings, url: str, what: str, limit: int, accept: Sequence[in
     progress.update(what=what, host=host, peer=host, slow="probably slow: add CPU, or raise deadline_seconds")
     session: Any = requests.Session()
     session.get_redirect_target = lambda _: None  # or requests would read a redirect's body
+    type(session.cookies).extract_cookies = lambda *_: None  # no cookie is kept; reading them could take 4 s
     session.headers.update({"Cache-Control": "no-cache", "Accept-Encoding": "identity"})
     session.auth = lambda request: request  # without one, requests takes that of .netrc
     if "grafana_token" in settings and origin(url) == origin(settings["image_url"]):
@@ -291,15 +292,14 @@ def get(settings: Settings, url: str, what: str, limit: int, accept: Sequence[in
     body = bytearray()
     try:  # without a limit for reading: main watches over the time
         answer = session.get(parts._replace(netloc=host).geturl(), stream=True, timeout=(CONNECT_LIMIT, None))
-        if answer.status_code not in (200, *accept):
-            status = answer.status_code
-            raise Failed(f"{what} answered {status}: {advice_for(f'{status}', GRAFANA_ADVICE)}")
+        if (status := answer.status_code) not in (200, *accept):
+            raise Failed(f"{what} answered {status}: {advice_for(status, GRAFANA_ADVICE)}")
         for part in answer.iter_content(65536):
             body += part
             if len(body) > limit:
                 raise Failed(f"{what} sent over {limit} bytes: ask for a smaller picture, or fewer series")
     except (OSError, ValueError) as error:  # ValueError is for odd URLs
-        raise Failed(f"{what}: {advice_for(repr(error), CONNECTION_ADVICE)}") from None
+        raise Failed(f"{what}: {advice_for(error, CONNECTION_ADVICE)}") from None
     age = float(answer.headers["Age"]) if re.fullmatch("[0-9]+", answer.headers.get("Age", "")) else 0.0
     with suppress(KeyError, ValueError, OverflowError):
         age = max(age, time.time() - parsedate_to_datetime(answer.headers["Date"]).timestamp())
@@ -314,9 +314,9 @@ def origin(url: str) -> tuple[str, str | None, int]:
     return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}[parts.scheme]
 
 
-def advice_for(seen: str, table: Mapping[str, str]) -> str:
+def advice_for(seen: object, table: Mapping[str, str]) -> str:
     """What a table has for a status, or for an exception of requests or tweepy at what was asked last."""
-    pattern = next(pattern for pattern in table if re.search(pattern.replace("xx", r"\d\d"), seen))
+    pattern = next(pattern for pattern in table if re.search(pattern.replace("xx", r"\d\d"), repr(seen)))
     return table[pattern].format(**progress)
 
 
@@ -455,7 +455,7 @@ def publish(png: bytes, settings: Settings) -> str:
         api.update_profile_banner("banner.png", file=png)
     except tweepy.TweepyException as error:
         if not answers:
-            raise Failed(f"the upload to X: {advice_for(repr(error), CONNECTION_ADVICE)}") from None
+            raise Failed(f"the upload to X: {advice_for(error, CONNECTION_ADVICE)}") from None
     answer, status, body = answers[0], answers[0].status_code, b""
     with suppress(Exception):  # where it is cut or garbled, the status says enough
         body = answer.raw.read(65536, decode_content=True)
@@ -465,7 +465,7 @@ def publish(png: bytes, settings: Settings) -> str:
             return f"uploaded in {answer.elapsed.total_seconds():.2f} s, X answered {status}"
     code = re.search(rb'"code"\s*:\s*(\d{1,4})\b', body)
     said = f"{status} (code {int(code[1])})" if code else f"{status}"
-    advice = X_CODES.get(said) or advice_for(f"{status}", X_ADVICE)
+    advice = X_CODES.get(said) or advice_for(status, X_ADVICE)
     reset = answer.headers.get("x-rate-limit-reset", "")
     if status == 429 and re.fullmatch("[0-9]{1,11}", reset):
         said += f", and opens again in {max(0, int(reset) - int(time.time()))} s"

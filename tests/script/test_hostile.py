@@ -105,6 +105,7 @@ COOKIES = [
 ]
 HEADERS = {
     "cookies": b"".join(COOKIES) * 18,
+    "cookies of many parts": b"Set-Cookie: %s\r\n" % (b"a=b;" * 16000) * 98,
     "a type": b"Content-Type: " + b"image/png;a=" * 5000 + b"\r\n",
     "a date": b"Date: " + b"1 " * 32000 + b"\r\n",
     "a date of brackets": b"Date: " + b"(" * 64000 + b"\r\n",
