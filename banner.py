@@ -257,8 +257,7 @@ def check_dashboard(settings: Settings) -> None:
         answer, body = get(settings, api, "Grafana's dashboard API", MAX_JSON, accept=(401, 403, 404))
     except Failed:
         return  # the render that follows says it
-    status = answer.status_code
-    if status in (401, 403):
+    if (status := answer.status_code) in (401, 403):
         raise Failed(f"Grafana's dashboard API answered {status}: {advice_for(status, GRAFANA_ADVICE)}")
     with suppress(ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
         told = json.loads(body)
@@ -294,10 +293,11 @@ def get(settings: Settings, url: str, what: str, limit: int, accept: Sequence[in
         answer = session.get(parts._replace(netloc=host).geturl(), stream=True, timeout=(CONNECT_LIMIT, None))
         if (status := answer.status_code) not in (200, *accept):
             raise Failed(f"{what} answered {status}: {advice_for(status, GRAFANA_ADVICE)}")
-        for part in answer.iter_content(65536):
+        for number, part in enumerate(answer.iter_content(65536)):
             body += part
-            if len(body) > limit:
-                raise Failed(f"{what} sent over {limit} bytes: ask for a smaller picture, or fewer series")
+            if len(body) > limit or number > 50_000:  # a chunk takes time, however small it is
+                less = "ask for a smaller picture, or fewer series"
+                raise Failed(f"{what} sent over {limit} bytes, or over 50000 chunks: {less}")
     except (OSError, ValueError) as error:  # ValueError is for odd URLs
         raise Failed(f"{what}: {advice_for(error, CONNECTION_ADVICE)}") from None
     age = float(answer.headers["Age"]) if re.fullmatch("[0-9]+", answer.headers.get("Age", "")) else 0.0

@@ -1,6 +1,7 @@
 """The largest answers that the script takes, made to be slow: 2 seconds are enough for each on an idle machine."""
 
 import random
+import resource
 import ssl
 import time
 import tracemalloc
@@ -115,16 +116,32 @@ HEADERS = {
 }
 
 
+CHUNKED = b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nTransfer-Encoding: chunked\r\n\r\n"
+FRAMES = {
+    "chunks of one byte": CHUNKED + b"1\r\n \r\n" * banner.MAX_PICTURE + b"0\r\n\r\n",
+    "lines after the last chunk": filled(CHUNKED + b"0\r\n", b"a\r\n", b"\r\n", banner.MAX_PICTURE),
+    "answers before the answer": filled(b"", b"HTTP/1.1 100 \r\n\r\n", CHUNKED + b"0\r\n\r\n", banner.MAX_PICTURE),
+}
+
+
 def judged(
     folder: Path, tls: ssl.SSLContext, ca_file: str, *, x: Handler | None = None, **grafana: Handler
-) -> tuple[Run, float]:
-    """A run against these answers, and the seconds that it may take."""
-    routes = {f"/{name}": handler for name, handler in grafana.items()} | {"/render/": answers(200, GOOD)}
+) -> tuple[Run, float, float]:
+    """A run against these answers, the seconds of CPU that it took, and those that it may take."""
+    routes = {"/render/": answers(200, GOOD)} | {f"/{name}": handler for name, handler in grafana.items()}
     with world(paths(routes), tls, ca_file, x) as peers:
         if "query" in grafana:
             peers.settings["publish_if_url"] = f"{peers.grafana.url}/query"
         limit = starts(LITTLE)
-        return run(folder, peers.settings), limit
+        began = time_of_children()
+        done = run(folder, peers.settings)
+        return done, time_of_children() - began, limit
+
+
+def time_of_children() -> float:
+    """The seconds of CPU that the processes begun here have taken, up to their ends."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 @pytest.mark.parametrize("asked", ["query", "api", "x"])
@@ -134,8 +151,8 @@ def test_json_is_judged_in_little_time(
 ) -> None:
     assert len(body) <= banner.MAX_JSON
     answer = answers(403 if asked == "x" else 200, body, "application/json")
-    done, limit = judged(tmp_path, tls, ca_file, **{asked: answer})
-    assert done.seconds < limit
+    done, seconds, limit = judged(tmp_path, tls, ca_file, **{asked: answer})
+    assert seconds < limit
     assert one_line(done.output)
 
 
@@ -145,6 +162,16 @@ def test_headers_are_judged_in_little_time(
     headers: bytes, asked: str, tmp_path: Path, tls: ssl.SSLContext, ca_file: str
 ) -> None:
     answer = sends(b"HTTP/1.1 429 What\r\n" + headers + b"Content-Length: 2\r\n\r\n{}")
-    done, limit = judged(tmp_path, tls, ca_file, **{asked: answer})
-    assert done.seconds < limit
+    done, seconds, limit = judged(tmp_path, tls, ca_file, **{asked: answer})
+    assert seconds < limit
+    assert one_line(done.output)
+
+
+@pytest.mark.parametrize("asked", ["query", "api", "render/"])
+@pytest.mark.parametrize("answer", FRAMES.values(), ids=FRAMES)
+def test_what_surrounds_a_body_is_judged_in_little_time(
+    answer: bytes, asked: str, tmp_path: Path, tls: ssl.SSLContext, ca_file: str
+) -> None:
+    done, seconds, limit = judged(tmp_path, tls, ca_file, **{asked: sends(answer)})
+    assert seconds < limit
     assert one_line(done.output)

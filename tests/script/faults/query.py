@@ -35,7 +35,9 @@ from script.faults.lines import (
     TOKEN_UNKNOWN,
 )
 
-TOO_LARGE = "failed: publish_if_url sent over 1000000 bytes: ask for a smaller picture, or fewer series"
+TOO_LARGE = (
+    "failed: publish_if_url sent over 1000000 bytes, or over 50000 chunks: ask for a smaller picture, or fewer series"
+)
 ANSWERED = "failed: publish_if_url answered "
 PUBLISH_IF = {"publish_if_url": f"http://{{grafana}}{QUERY}?query=x_user_followers_count"}
 
