@@ -9,9 +9,10 @@ import zlib
 from pathlib import Path
 
 import pytest
+from requests.cookies import RequestsCookieJar
 from support import pictures
 from support.pace import starts
-from support.peers import Handler, answers, paths, sends
+from support.peers import Handler, Peer, answers, paths, sends
 from support.script import GOOD, Run, one_line, run, world
 
 import banner
@@ -165,6 +166,13 @@ def test_headers_are_judged_in_little_time(
     done, seconds, limit = judged(tmp_path, tls, ca_file, **{asked: answer})
     assert seconds < limit
     assert one_line(done.output)
+
+
+def test_no_cookie_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RequestsCookieJar, "extract_cookies", RequestsCookieJar.extract_cookies)  # for other tests
+    with Peer(sends(b"HTTP/1.1 200 OK\r\nSet-Cookie: a=b\r\nContent-Length: 2\r\n\r\n{}")) as peer:
+        answer, body = banner.get({"image_url": peer.url}, peer.url, "the answer", 2)
+    assert (body, answer.headers["Set-Cookie"], dict(answer.cookies)) == (b"{}", "a=b", {})
 
 
 @pytest.mark.parametrize("asked", ["query", "api", "render/"])
