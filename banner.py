@@ -75,7 +75,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 __version__ = "1.1.0"
 Settings = Mapping[str, str]
 MAX_PICTURE, MAX_JSON = 5_000_000, 1_000_000  # bytes; X takes pictures under 5 MB, and 64 MB hold it all
-MAX_AGE, PROOF = 300, 10  # seconds of an answer; pixels of data_color
+MAX_CHUNKS, MAX_AGE, PROOF = 50_000, 300, 10  # chunks and seconds of an answer; pixels of data_color
 CONNECT_LIMIT = 5  # seconds for each address of a host, so that a silent one leaves time for the next
 KEYS = ("consumer_key", "consumer_secret", "access_token", "access_token_secret")
 OTHERS = ("image_url", "data_color", "publish_if_url", "grafana_token", "http_proxy", "https_proxy")
@@ -281,7 +281,7 @@ def get(settings: Settings, url: str, what: str, limit: int, accept: Sequence[in
     progress.update(what=what, host=host, peer=host, slow="probably slow: add CPU, or raise deadline_seconds")
     session: Any = requests.Session()
     session.get_redirect_target = lambda _: None  # or requests would read a redirect's body
-    type(session.cookies).extract_cookies = lambda *_: None  # no cookie is kept; reading them could take 4 s
+    type(session.cookies).extract_cookies = lambda *_: None  # or cookies, X's too, could take 4 s to read
     session.headers.update({"Cache-Control": "no-cache", "Accept-Encoding": "identity"})
     session.auth = lambda request: request  # without one, requests takes that of .netrc
     if "grafana_token" in settings and origin(url) == origin(settings["image_url"]):
@@ -295,9 +295,9 @@ def get(settings: Settings, url: str, what: str, limit: int, accept: Sequence[in
             raise Failed(f"{what} answered {status}: {advice_for(status, GRAFANA_ADVICE)}")
         for number, part in enumerate(answer.iter_content(65536)):
             body += part
-            if len(body) > limit or number > 50_000:  # a chunk takes time, however small it is
+            if len(body) > limit or number > MAX_CHUNKS:  # a chunk takes time, however small it is
                 less = "ask for a smaller picture, or fewer series"
-                raise Failed(f"{what} sent over {limit} bytes, or over 50000 chunks: {less}")
+                raise Failed(f"{what} sent over {limit} bytes, or over {MAX_CHUNKS} chunks: {less}")
     except (OSError, ValueError) as error:  # ValueError is for odd URLs
         raise Failed(f"{what}: {advice_for(error, CONNECTION_ADVICE)}") from None
     age = float(answer.headers["Age"]) if re.fullmatch("[0-9]+", answer.headers.get("Age", "")) else 0.0

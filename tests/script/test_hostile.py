@@ -12,7 +12,7 @@ import pytest
 from requests.cookies import RequestsCookieJar
 from support import pictures
 from support.pace import starts
-from support.peers import Handler, Peer, answers, paths, sends
+from support.peers import Handler, Peer, answers, chunked, head, paths, sends
 from support.script import GOOD, Run, one_line, run, world
 
 import banner
@@ -117,9 +117,9 @@ HEADERS = {
 }
 
 
-CHUNKED = b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nTransfer-Encoding: chunked\r\n\r\n"
+CHUNKED = head(transfer_encoding="chunked")
 FRAMES = {
-    "chunks of one byte": CHUNKED + b"1\r\n \r\n" * banner.MAX_PICTURE + b"0\r\n\r\n",
+    "chunks of one byte": CHUNKED + chunked(b" ") * banner.MAX_PICTURE + b"0\r\n\r\n",
     "lines after the last chunk": filled(CHUNKED + b"0\r\n", b"a\r\n", b"\r\n", banner.MAX_PICTURE),
     "answers before the answer": filled(b"", b"HTTP/1.1 100 \r\n\r\n", CHUNKED + b"0\r\n\r\n", banner.MAX_PICTURE),
 }

@@ -33,14 +33,13 @@ from script.faults.lines import (
     NOT_LISTENING,
     RENDERING,
     SAYS_NOTHING,
+    TOO_MUCH,
     UNTRUSTED,
 )
 
 CHUNKED = head(transfer_encoding="chunked")
 NO_LENGTH = head()
-TOO_LARGE = (
-    "failed: Grafana's render sent over 5000000 bytes, or over 50000 chunks: ask for a smaller picture, or fewer series"
-)
+TOO_LARGE = f"failed: Grafana's render sent over 5000000 bytes, {TOO_MUCH}"
 LARGE = 6_000_000  # bytes, over the limit of 5 MB
 AS_LARGE, TOO_LARGE_BY_ONE = (
     GOOD[:-12] + pictures.chunk(b"tEXt", bytes(size - len(GOOD) - 12)) + GOOD[-12:] for size in (5_000_000, 5_000_001)

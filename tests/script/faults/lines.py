@@ -3,6 +3,7 @@
 PUBLISHED = (
     "published: {size}, {bytes} bytes, sha256 {sha}, rendered in {seconds} s, uploaded in {seconds} s, X answered "
 )
+TOO_MUCH = "or over 50000 chunks: ask for a smaller picture, or fewer series"
 
 # Where a run is when its time is over, and what that usually means.
 SLOW = "probably slow: add CPU, or raise deadline_seconds"

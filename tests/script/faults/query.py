@@ -33,11 +33,10 @@ from script.faults.lines import (
     PARAMETER,
     QUERYING,
     TOKEN_UNKNOWN,
+    TOO_MUCH,
 )
 
-TOO_LARGE = (
-    "failed: publish_if_url sent over 1000000 bytes, or over 50000 chunks: ask for a smaller picture, or fewer series"
-)
+TOO_LARGE = f"failed: publish_if_url sent over 1000000 bytes, {TOO_MUCH}"
 ANSWERED = "failed: publish_if_url answered "
 PUBLISH_IF = {"publish_if_url": f"http://{{grafana}}{QUERY}?query=x_user_followers_count"}
 
