@@ -1,7 +1,6 @@
 """What is collected by which Grafana the cluster has, and the pictures that its X took."""
 
 import os
-import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -42,6 +41,5 @@ def pictures() -> Iterator[None]:
 def keep(file: Path, number: int) -> None:
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
-        got = subprocess.run(["kubectl", "get", "--raw", f"{X.path}/banners/{number}.png"], capture_output=True)
-        if got.returncode == 0:
-            file.write_bytes(got.stdout)
+        with suppress(kube.KubectlError):
+            file.write_bytes(kube.api(f"{X.path}/banners/{number}.png"))

@@ -353,7 +353,7 @@ def busy_renderer() -> Iterator[None]:
 
 def renders() -> int:
     """How many the renderer is at."""
-    metrics = kubectl("get", "--raw", f"{kube.service('image-renderer:8081')}/metrics")
+    metrics = kube.api(f"{kube.service('image-renderer:8081')}/metrics").decode()
     return int(dict(line.split(" ") for line in metrics.splitlines())["http_requests_in_flight"])
 
 
@@ -423,15 +423,20 @@ def prometheus_back() -> None:
     assert first_sample() == FIRST_SAMPLES.pop()  # its volume outlasted the pod
 
 
+FOLLOWERS, PUBLISH = "x_user_followers_count", 'banner:publish{publish="always"}'
+
+
 def series_gone() -> None:
-    until("the follower series is gone, and the rule's", 60, lambda: not kube.series(SERIES))
+    until("the follower series is gone, and the rule's", 60, lambda: not kube.series(f"{FOLLOWERS} or {PUBLISH}"))
 
 
 def series_back() -> None:
-    until("the follower series is back, and the rule's", 60, lambda: len(kube.series(SERIES)) == 2)
-
-
-SERIES = 'x_user_followers_count or banner:publish{publish="always"}'
+    """Waits for a sample of both from now on: a Prometheus that has just started answers what the last one knew, and
+    would go on for five minutes about a series that it has not seen itself before its end.
+    """
+    began = time.time()
+    new = f"timestamp({FOLLOWERS}) > {began} or timestamp({PUBLISH}) > {began}"
+    until("the follower series is back, and the rule's", 60, lambda: len(kube.series(new)) == 2)
 
 
 def exporter_away() -> None:

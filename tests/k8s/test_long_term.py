@@ -95,8 +95,7 @@ def published(name: str) -> None:
     """Runs the job, and sees to it that its picture goes back a month: its line is there in all of the width."""
     run = kube.run(name)
     assert run.code == 0, run.message
-    done = subprocess.run(["kubectl", "get", "--raw", f"{X.path}/banner.png"], check=True, capture_output=True)
-    picture = Image.open(io.BytesIO(done.stdout)).convert("RGB")
+    picture = Image.open(io.BytesIO(kube.api(f"{X.path}/banner.png"))).convert("RGB")
     pixels = picture.crop((0, picture.height // 4, picture.width, picture.height))
     blue = [column for column in range(0, picture.width, picture.width // 20) if has_line(pixels, column)]
     assert len(blue) >= 18, (name, blue)
@@ -223,8 +222,7 @@ def fan_out(**asked: str) -> list[Any]:
     """What the fan-out answers, which no Service leads to."""
     [pod] = objects("pods", "--selector", "app.kubernetes.io/name=thanos-query")
     path = f"/api/v1/namespaces/monitoring/pods/{pod['metadata']['name']}:10902/proxy/api/v1/query"
-    answer = json.loads(kubectl("get", "--raw", f"{path}?{kube.query_string(asked)}"))
-    return list(answer["data"]["result"])
+    return list(json.loads(kube.api(path, **asked))["data"]["result"])
 
 
 QUERY, COMPACT, S3 = "thanos-query:9090", "thanos-compact:10902", "seaweedfs:8333"
@@ -277,7 +275,7 @@ def test_a_compactor_killed_in_the_middle_begins_anew_and_the_month_stays_as_it_
     killed(box, "thanos compact")
     until("it has done all", 180, lambda: "optional retention apply done" in kube.log("thanos-compact-0"))
     assert "compaction iterations done" not in monitoring("logs", "thanos-compact-0", "--previous")
-    assert "thanos_compact_halted 0\n" in kubectl("get", "--raw", f"{kube.service(COMPACT)}/metrics")
+    assert b"thanos_compact_halted 0\n" in kube.api(f"{kube.service(COMPACT)}/metrics")
     made = re.findall(r'msg="uploaded block" \w+=(\w+)', kube.log("thanos-compact-0"))
     until("the Store has what it made", 120, lambda: made[-1] in monitoring("logs", "deployment/thanos-store"))
     until("the month is as before", 60, lambda: same(before, values(30)))

@@ -181,7 +181,7 @@ def use(deployment: str) -> Use:
     [node] = {pod["spec"]["nodeName"] for pod in pods.values()}
 
     def counted() -> list[Any]:
-        summary = json.loads(kubectl("get", "--raw", f"/api/v1/nodes/{node}/proxy/stats/summary"))
+        summary = json.loads(kube.api(f"/api/v1/nodes/{node}/proxy/stats/summary"))
         found = [one for one in summary["pods"] if one["podRef"]["name"] in pods and "time" in one.get("cpu", {})]
         fresh = [one for one in found if datetime.fromisoformat(one["cpu"]["time"]) > began]
         return fresh if len(fresh) == len(pods) else []
