@@ -27,6 +27,8 @@ OURS: Final = "app.kubernetes.io/part-of=banner"
 JOB: Final = "app.kubernetes.io/name=banner,batch.kubernetes.io/job-name"
 # Whether the cluster pulls Grafana and its renderer, as kind does, or has stand-ins under their names.
 REAL_GRAFANA: Final = "BANNER_REAL_GRAFANA" in os.environ
+# A patch of one PrometheusRule: to evaluate all of kube-prometheus' so often takes Prometheus twice the CPU time.
+EACH_FIVE_SECONDS: Final = json.dumps([{"op": "add", "path": "/spec/groups/0/interval", "value": "5s"}])
 
 PROBE: Final = """
 import json, socket, sys, time
@@ -299,18 +301,18 @@ def follow_to_banner() -> float:
 
 @functools.cache
 def hurry() -> None:
-    """Lets Prometheus ask X and look at the alerts every five seconds, so that faults are seen soon."""
+    """Lets Prometheus ask X and look at our alerts every five seconds, so that faults are seen soon."""
     quick = '{"spec": {"interval": "5s", "scrapeTimeout": "5s"}}'
     monitoring("patch", "probe", "x-user", "--type", "merge", "--patch", quick)
-    often = '{"spec": {"evaluationInterval": "5s"}}'
-    monitoring("patch", "prometheus", "k8s", "--type", "merge", "--patch", often)
-    until("Prometheus hurries", 150, lambda: _hurries(prometheus("status/config")["yaml"]))
+    monitoring("patch", "prometheusrule", "banner", "--type", "json", "--patch", EACH_FIVE_SECONDS)
+    until("Prometheus hurries", 150, _hurries)
     # A series that the new configuration has not seen yet would stay for five minutes after its end.
     until("X is asked each five seconds", 60, lambda: series("count_over_time(x_user_followers_count[20s]) >= 3"))
 
 
-def _hurries(configuration: str) -> bool:
-    return "evaluation_interval: 5s" in configuration and "scrape_interval: 5s" in configuration
+def _hurries() -> bool:
+    intervals = {group["name"]: group["interval"] for group in prometheus("rules")["groups"]}
+    return intervals.get("banner") == 5 and "scrape_interval: 5s" in prometheus("status/config")["yaml"]
 
 
 @functools.cache

@@ -32,7 +32,7 @@ def month() -> Iterator[float]:
     name = "long-term-in-a-hurry"
     metadata = {"name": "k8s", "namespace": "monitoring"}
     patch: dict[str, Any] = {"apiVersion": "monitoring.coreos.com/v1", "kind": "Prometheus", "metadata": metadata}
-    patch["spec"] = {"thanos": {"blockSize": "1m"}, "evaluationInterval": "5s"}
+    patch["spec"] = {"thanos": {"blockSize": "1m"}}
     scrapes = json.dumps([{"op": "replace", "path": "/spec/endpoints/0/interval", "value": "5s"}])
     sync = "/spec/template/spec/containers/0/args/5"
     syncs = json.dumps(
@@ -46,6 +46,7 @@ def month() -> Iterator[float]:
         patches = [
             {"patch": json.dumps(patch)},
             {"target": {"kind": "ServiceMonitor", "name": "thanos-.*"}, "patch": scrapes},
+            {"target": {"kind": "PrometheusRule", "name": "thanos"}, "patch": kube.EACH_FIVE_SECONDS},
             {"target": {"kind": "Deployment", "name": "thanos-store"}, "patch": syncs},
         ]
         manifests.overlay(name, manifests.copy(), resources=base, patches=patches)
