@@ -80,14 +80,15 @@ def test_the_handlers_stand_before_what_takes_time_is_imported() -> None:
     assert "signal.signal(signum, stop)" in ast.unparse(statement)
 
 
-def test_an_end_in_the_middle_of_writing_leaves_the_old_picture_or_the_new(tmp_path: Path, tls: ssl.SSLContext) -> None:
+def test_an_end_in_the_middle_of_writing_leaves_the_old_picture_or_the_new(
+    tmp_path: Path, tls: ssl.SSLContext, ca_file: str
+) -> None:
     png = pictures.plain(1500, 500)
     large = png[:-12] + pictures.chunk(b"teXt", random.Random(1).randbytes(4_900_000)) + png[-12:]
     with Peer(paths({"/render/": answers(200, large)})) as grafana, Peer(Connection.hold, tls) as x:
-        settings = {**KEYS, "image_url": f"{grafana.url}{RENDER}", "x_host": x.host}
         for turn in range(20):
             (tmp_path / "banner.png").write_bytes(b"old")
-            process = start(tmp_path, settings)
+            process = start(tmp_path, publishing(grafana, x, ca_file, RENDER))
             while process.poll() is None and len(list(tmp_path.iterdir())) == 1:
                 if (tmp_path / "banner.png").stat().st_size > 3:
                     break
