@@ -116,7 +116,7 @@ def api(path: str, method: str = "GET", body: object = None, **query: str) -> by
     while not (answer := requests.request(method, _proxy() + path, params=query, json=body, timeout=60)).ok:
         if "no endpoints available" not in answer.text or time.monotonic() > end:
             raise KubectlError(f"{method} {path}: {answer.status_code} {answer.text.strip()}")
-        time.sleep(0.2)
+        time.sleep(0.2)  # a Service tells nobody that it knows a pod
     return answer.content
 
 
@@ -271,7 +271,12 @@ def suspend(still: bool) -> None:
     monitoring("patch", "cronjob", "banner", "--patch", json.dumps({"spec": {"suspend": still}}))
     if still:
         # kubectl wait fails where one of the older Jobs goes meanwhile.
-        until("all runs have ended", 90, lambda: all("conditions" in one["status"] for one in objects("jobs")))
+        until("all runs have ended", 90, lambda: all(ended(job) for job in objects("jobs")))
+
+
+def ended(job: Any) -> bool:
+    """Whether this Job has, well or not."""
+    return any(one["type"] in ("Complete", "Failed") for one in job["status"].get("conditions", []))
 
 
 def scheduled() -> Run:
@@ -348,7 +353,7 @@ def empty() -> None:
         pytest.skip("needs a Kubernetes: set KUBECONFIG to an empty one (kind, k3d) that has tests/k8s/cluster/images")
     elif "monitoring" in kubectl("get", "namespaces,customresourcedefinitions", "--output", "name"):
         pytest.fail("the cluster of KUBECONFIG has a kube-prometheus, which the tests take away: use an empty one")
-    _proxy.cache_clear()  # that one has the keys of the cluster before
+    _proxy.cache_clear()  # the one to the cluster before has other keys
     kubectl("apply", "--server-side", "--filename", str(TESTS / "k8s/cluster/storage"))
 
 

@@ -126,13 +126,9 @@ def a_minute_since(moment: datetime) -> list[float]:
         if at := job["metadata"].get("annotations", {}).get(SCHEDULED):
             minutes.setdefault(datetime.fromisoformat(at), []).append(job)
     for begin, jobs in minutes.items():
-        if begin > moment and len(jobs) == len(NAMES) + 1 and all(has_ended(job) for job in jobs):
+        if begin > moment and len(jobs) == len(NAMES) + 1 and all(kube.ended(job) for job in jobs):
             return sorted(seconds_since(begin, job) for job in jobs)
     return []
-
-
-def has_ended(job: Any) -> bool:
-    return any(one["type"] in ("Complete", "Failed") for one in job["status"].get("conditions", []))
 
 
 def seconds_since(begin: datetime, job: Any) -> float:
